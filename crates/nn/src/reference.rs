@@ -1,0 +1,158 @@
+//! The same functions as compositions of candle primitives: for other types and devices, and to test the kernels
+//! against.
+//!
+//! Only primitives whose gradients are right are used. Avoided: `candle_nn::ops::{layer_norm, rms_norm,
+//! softmax_last_dim}` (no gradient) and `upsample_nearest2d` (its backward overwrites other contributions).
+//! Arguments and results are those of the functions of the same name in the crate root, which check the shapes.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use crate::conv2d::ConvGeometry;
+
+/// See [`linear`](crate::linear).
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (out_width, in_width) = weight.dims2()?;
+    let mut dims = x.dims().to_vec();
+    if let Some(width) = dims.last_mut() {
+        *width = out_width;
+    }
+    let rows = x.elem_count() / in_width.max(1);
+    let out = x.reshape((rows, in_width))?.matmul(&weight.t()?)?;
+    let out = match bias {
+        Some(bias) => out.broadcast_add(bias)?,
+        None => out,
+    };
+    out.reshape(dims)
+}
+
+/// See [`conv2d`](crate::conv2d).
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, geometry: &ConvGeometry) -> Result<Tensor> {
+    let (padding, kernel) = (geometry.padding, weight.dim(2)?);
+    // Rows and columns that no position of the kernel reaches are cut off: candle's backward pass is only right
+    // where none, or as many of each, are left over.
+    let reached = |size: usize| size - (size - kernel) % geometry.stride;
+    let padded = x.pad_with_zeros(2, padding.top, padding.bottom)?.pad_with_zeros(3, padding.left, padding.right)?;
+    let out = padded
+        .narrow(2, 0, reached(padded.dim(2)?))?
+        .narrow(3, 0, reached(padded.dim(3)?))?
+        .contiguous()?
+        .conv2d(weight, 0, geometry.stride, 1, 1)?;
+    match bias {
+        Some(bias) => out.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
+        None => Ok(out),
+    }
+}
+
+/// See [`layer_norm`](crate::layer_norm).
+pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    standardised(x, eps)?.broadcast_mul(gamma)?.broadcast_add(beta)
+}
+
+/// See [`rms_norm`](crate::rms_norm).
+pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
+    let squares = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(squares + eps)?.sqrt()?)?.broadcast_mul(gamma)
+}
+
+/// See [`group_norm`](crate::group_norm).
+pub fn group_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
+    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+    let length = x.elem_count() / (batch * groups).max(1);
+    let normal = standardised(&x.reshape((batch, groups, length))?, eps)?.reshape(x.shape())?;
+    let mut per_channel = vec![1; x.rank()];
+    per_channel[1] = channels;
+    normal.broadcast_mul(&gamma.reshape(per_channel.clone())?)?.broadcast_add(&beta.reshape(per_channel)?)
+}
+
+/// See [`group_norm_silu`](crate::group_norm_silu).
+pub fn group_norm_silu(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
+    silu(&group_norm(x, gamma, beta, groups, eps)?)
+}
+
+/// `(x - mean) / sqrt(variance + eps)` over the last dimension.
+fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    centred.broadcast_div(&(variance + eps)?.sqrt()?)
+}
+
+/// See [`softmax`](crate::softmax).
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    // The largest value cancels, so it needs no gradient.
+    let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
+    let exponentials = shifted.exp()?;
+    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
+}
+
+/// See [`gelu`](crate::gelu).
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    let distribution = (((x / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * 0.5)?;
+    x * distribution
+}
+
+/// See [`silu`](crate::silu).
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    x / (x.neg()?.exp()? + 1.0)?
+}
+
+/// See [`geglu`](crate::geglu).
+pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let gate = x.narrow(D::Minus1, 0, half)?;
+    gelu(&gate)? * x.narrow(D::Minus1, half, half)?
+}
+
+/// See [`attention`](crate::attention).
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, key_mask: Option<&Tensor>, scale: f64) -> Result<Tensor> {
+    let scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * scale)?;
+    let scores = match key_mask {
+        Some(mask) => {
+            let mask = mask.detach().to_dtype(scores.dtype())?;
+            scores.broadcast_add(&mask.unsqueeze(1)?.unsqueeze(1)?)?
+        }
+        None => scores,
+    };
+    softmax(&scores)?.matmul(&v.contiguous()?)
+}
+
+/// See [`upsample_nearest_2x`](crate::upsample_nearest_2x).
+pub fn upsample_nearest_2x(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    x.reshape((batch, channels, height, 1, width, 1))?.broadcast_as((batch, channels, height, 2, width, 2))?.reshape((
+        batch,
+        channels,
+        2 * height,
+        2 * width,
+    ))
+}
+
+/// See [`cross_entropy`](crate::cross_entropy). The half precisions are widened to f32.
+pub fn cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+    let logits = match logits.dtype() {
+        DType::F16 | DType::BF16 => logits.to_dtype(DType::F32)?,
+        _ => logits.clone(),
+    };
+    let weights = weights.detach().to_dtype(logits.dtype())?;
+    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let log_probabilities = shifted.broadcast_sub(&log_sum)?;
+    let of_target = log_probabilities.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+    let of_all = log_probabilities.mean(D::Minus1)?;
+    let per_row = ((of_target * (label_smoothing - 1.0))? - (of_all * label_smoothing)?)?;
+    // Without any weight the numerator is 0, and so is the loss.
+    let total = weights.sum_all()?.maximum(1e-30)?;
+    (per_row * weights)?.sum_all()? / total
+}
+
+/// See [`embedding`](crate::embedding).
+pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let mut dims = ids.dims().to_vec();
+    dims.push(table.dim(1)?);
+    table.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
+}
+
+/// See [`straight_through`](crate::straight_through); here the value is that of `quantised` up to one rounding.
+pub fn straight_through(latent: &Tensor, quantised: &Tensor) -> Result<Tensor> {
+    let step = (quantised - latent)?.detach();
+    latent + step
+}

@@ -1,0 +1,154 @@
+//! The films of a run in memory: gray, square, 8 bits, in manifest order, with their impressions and splits.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use raygen_manifest::{Film, Manifest, ManifestError, Split};
+use raygen_model::image::{self, DecodeLimits, ImageError};
+use sha2::{Digest, Sha256};
+
+/// Why films could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum FilmError {
+    /// The manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A film cannot be read from disk.
+    #[error("film {path}: {source}")]
+    Read {
+        /// The film.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A film is not a picture that can be decoded.
+    #[error("film {path} (manifest line {line}): {source}; repair or remove it")]
+    Decode {
+        /// The film.
+        path: PathBuf,
+        /// Its line in the manifest.
+        line: u64,
+        /// Why.
+        source: ImageError,
+    },
+    /// A split that training needs is empty.
+    #[error("{manifest} has no film in split `{split}`; training needs at least one in `train` and one in `val`")]
+    EmptySplit {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The split.
+        split: &'static str,
+    },
+}
+
+/// What is known of a film beside its pixels.
+#[derive(Debug, Clone)]
+pub struct FilmText {
+    /// The manifest's path of it.
+    pub id: String,
+    /// Its impression; empty where it has none.
+    pub impression: String,
+    /// Its labels, as written.
+    pub labels: Vec<String>,
+}
+
+/// Films of a run, all of one size.
+pub struct FilmSet {
+    /// Side in pixels.
+    pub side: usize,
+    /// What is known of each film.
+    pub texts: Vec<FilmText>,
+    /// Indices of the films to learn from.
+    pub train: Vec<usize>,
+    /// Indices of the films to look at while choosing settings.
+    pub val: Vec<usize>,
+    /// SHA-256 over all pixels, splits and impressions: tells one set of films from another.
+    pub fingerprint: String,
+    pixels: Vec<u8>,
+}
+
+impl FilmSet {
+    /// Reads the films of `manifest` at `side` pixels. Films of split `test` are never read.
+    ///
+    /// # Errors
+    /// Names the manifest's line or the film that is wrong.
+    pub fn load(manifest: &Path, side: usize) -> Result<Self, FilmError> {
+        let manifest = Manifest::read(manifest)?;
+        manifest.check_files()?;
+        for notice in &manifest.notices {
+            eprintln!("{notice}");
+        }
+        let films: Vec<(&Film, Split)> = manifest
+            .films
+            .iter()
+            .map(|film| (film, film.split.unwrap_or_else(|| split_by_group(film.group()))))
+            .filter(|(_, split)| *split != Split::Test)
+            .collect();
+        let decoded: Vec<Vec<u8>> =
+            films.par_iter().map(|(film, _)| read_film(film, side)).collect::<Result<_, _>>()?;
+        let mut set = Self {
+            side,
+            texts: Vec::with_capacity(films.len()),
+            train: Vec::new(),
+            val: Vec::new(),
+            fingerprint: String::new(),
+            pixels: Vec::with_capacity(films.len() * side * side),
+        };
+        let mut digest = Sha256::new();
+        for (index, ((film, split), pixels)) in films.iter().zip(decoded).enumerate() {
+            let impression = film.impression.clone().unwrap_or_default();
+            digest.update(&pixels);
+            digest.update(split.to_string());
+            digest.update(&impression);
+            digest.update([0]);
+            set.pixels.extend_from_slice(&pixels);
+            if *split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
+            let labels = match &film.labels {
+                raygen_manifest::Labels::Positive(names) => names.clone(),
+                _ => Vec::new(),
+            };
+            set.texts.push(FilmText { id: film.id.clone(), impression, labels });
+        }
+        for (split, indices) in [("train", &set.train), ("val", &set.val)] {
+            if indices.is_empty() {
+                return Err(FilmError::EmptySplit { manifest: manifest.file.clone(), split });
+            }
+        }
+        set.fingerprint = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(set)
+    }
+
+    /// Pixels of film `index`, row by row, 0 to 255.
+    #[must_use]
+    pub fn pixels(&self, index: usize) -> &[u8] {
+        let area = self.side * self.side;
+        &self.pixels[index * area..(index + 1) * area]
+    }
+
+    /// Number of films.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
+fn read_film(film: &Film, side: usize) -> Result<Vec<u8>, FilmError> {
+    let bytes =
+        std::fs::read(&film.path).map_err(|source| FilmError::Read { path: film.path.clone(), source })?;
+    let decode = |source| FilmError::Decode { path: film.path.clone(), line: film.line, source };
+    let picture = image::decode(&bytes, None, None, &DecodeLimits::default()).map_err(decode)?;
+    let picture = image::prepare(&picture, side).map_err(decode)?;
+    Ok(picture.pixels.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect())
+}
+
+/// A manifest without splits keeps a tenth of the patients for validation, by a hash of the patient: always the same ones.
+fn split_by_group(group: &str) -> Split {
+    let digest = Sha256::digest(group.as_bytes());
+    if digest[0] % 10 == 0 { Split::Val } else { Split::Train }
+}

@@ -1,0 +1,9 @@
+//! Films and impressions as the stages need them.
+
+mod augment;
+mod films;
+mod order;
+
+pub use augment::{random_shift, shifted};
+pub use films::{FilmError, FilmSet, FilmText};
+pub use order::FilmOrder;

@@ -1,0 +1,5 @@
+//! Losses of the tokenizer.
+
+mod structure;
+
+pub use structure::structure_loss;

@@ -1,0 +1,154 @@
+//! The command line of the trainer.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use clap::{Parser, Subcommand};
+use raygen_trainer::config::RunConfig;
+use raygen_trainer::run::StopSignal;
+use raygen_trainer::stages::{self, Outcome};
+use raygen_trainer::{sheet, status};
+
+// glibc maps every block over 32 MiB afresh, which costs training more than all its arithmetic.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Trains RayGen models: films and impressions in, bundles out.
+#[derive(Parser)]
+#[command(name = "raygen-trainer", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all stages of a configuration; goes on where an earlier run stopped. The bundle is DIR/bundle.
+    Run {
+        /// The run's TOML file.
+        config: PathBuf,
+        /// The run directory [default: runs/NAME, NAME from the configuration].
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Where to compute: auto, cpu, cuda or cuda:N.
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
+    /// Says how far a run is.
+    Status {
+        /// The run directory.
+        directory: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draws samples of a bundle, a row for each impression, the same seeds in each row.
+    Sheet {
+        /// The bundle.
+        bundle: PathBuf,
+        /// An impression; give it again for more rows.
+        #[arg(long = "impression", required = true)]
+        impressions: Vec<String>,
+        /// Pictures of each impression.
+        #[arg(long, default_value_t = 8)]
+        samples: u32,
+        /// Pictures a row of the sheet [default: all samples of an impression].
+        #[arg(long)]
+        columns: Option<usize>,
+        /// Seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Steps [default: the model's].
+        #[arg(long)]
+        steps: Option<u32>,
+        /// Guidance [default: the model's].
+        #[arg(long)]
+        guidance: Option<f32>,
+        /// Temperature [default: the model's].
+        #[arg(long)]
+        temperature: Option<f32>,
+        /// Noise on the confidence [default: the model's].
+        #[arg(long)]
+        choice_temperature: Option<f32>,
+        /// Top-k filter [default: the model's].
+        #[arg(long)]
+        top_k_filter: Option<f32>,
+        /// Sampler [default: the model's]: published, maskgit or halton.
+        #[arg(long)]
+        sampler: Option<String>,
+        /// The PNG to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run { config, out, device } => {
+            let stop = StopSignal::install().context("signal handler")?;
+            let config = RunConfig::read(&config)?;
+            let out = out.unwrap_or_else(|| Path::new("runs").join(&config.name));
+            let outcome = stages::run(&config, &out, &device_named(&device)?, &stop)?;
+            // 130 is what a shell expects of a program that was interrupted.
+            Ok(if outcome == Outcome::Done { ExitCode::SUCCESS } else { ExitCode::from(130) })
+        }
+        Command::Status { directory, json } => {
+            let report = status::read(&directory)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{report}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Sheet {
+            bundle,
+            impressions,
+            samples,
+            columns,
+            seed,
+            steps,
+            guidance,
+            temperature,
+            choice_temperature,
+            top_k_filter,
+            sampler,
+            out,
+        } => {
+            let changes = sheet::Changes { steps, guidance, temperature, choice_temperature, top_k_filter, sampler, seed };
+            sheet::draw(&bundle, &impressions, samples, columns, &changes, &out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// `auto` is CUDA where this build and machine have it, else the CPU.
+fn device_named(name: &str) -> Result<Device> {
+    let cuda = |index: usize| {
+        Device::new_cuda(index).with_context(|| {
+            format!("device cuda:{index}: is this a build with the feature `cuda`, and is there a GPU?")
+        })
+    };
+    match name {
+        "auto" => Ok(Device::cuda_if_available(0)?),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => cuda(0),
+        other => match other.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
+            Some(index) => cuda(index),
+            None => bail!("--device {other}: give auto, cpu, cuda or cuda:N"),
+        },
+    }
+}

@@ -1,0 +1,74 @@
+//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `export`. Each resumes from its last checkpoint.
+
+pub mod encode;
+pub mod export;
+pub mod tokenizer;
+pub mod transformer;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+
+use crate::config::RunConfig;
+use crate::data::FilmSet;
+use crate::run::{RunDirectory, StopSignal};
+
+/// What every stage works with.
+pub struct Stage<'a> {
+    /// The configuration.
+    pub config: &'a RunConfig,
+    /// The films.
+    pub films: &'a FilmSet,
+    /// The run directory.
+    pub directory: &'a RunDirectory,
+    /// Where it computes.
+    pub device: &'a Device,
+    /// Whether to save and stop.
+    pub stop: &'a StopSignal,
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All its steps are done.
+    Done,
+    /// It was asked to stop, saved, and can go on later.
+    Stopped,
+}
+
+/// Runs all stages of `config` in `out`, going on where an earlier run stopped.
+///
+/// # Errors
+/// Says which stage could not go on and why; what was saved before stays.
+pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -> Result<Outcome> {
+    let directory = RunDirectory::open(out, config)?;
+    let films = FilmSet::load(&config.data.manifest, config.data.image_size)?;
+    eprintln!(
+        "{}: {} films to learn from, {} to validate on, {} px",
+        config.name,
+        films.train.len(),
+        films.val.len(),
+        films.side
+    );
+    let stage = Stage { config, films: &films, directory: &directory, device, stop };
+    let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
+    let tokens = encode::tokens(&stage, &tokenizer).context("stage encode")?;
+    let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
+        return Ok(Outcome::Stopped);
+    };
+    export::export(&stage, &tokenizer, &trained).context("stage export")?;
+    eprintln!("bundle: {}", directory.bundle().display());
+    Ok(Outcome::Done)
+}
+
+/// SHA-256 of what a stage's result depends on.
+fn fingerprint(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}

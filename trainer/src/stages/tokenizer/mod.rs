@@ -1,0 +1,288 @@
+//! Stage `tokenizer`: trains the VQ-GAN. Reconstruction, multi-scale structure and commitment losses; the codebook follows
+//! the latents by moving averages, and codes that fall out of use are restarted.
+
+mod codebook;
+mod validate;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor, Var};
+use raygen_model::vqgan::{VqGan, VqGanConfig};
+use raygen_nn::{Parameters, straight_through};
+
+use self::codebook::CodebookAverages;
+pub(super) use self::validate::pictures;
+use super::{Stage, fingerprint};
+use crate::config::{RunConfig, TokenizerConfig};
+use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
+use crate::loss::structure_loss;
+use crate::optim::{AdamW, MovingAverage, learning_rate};
+use crate::run::{Checkpoint, Checkpoints, MetricsLog, StageProgress};
+
+/// The codebook's tensor: it follows moving averages instead of a gradient.
+const CODEBOOK: &str = "quantize.embedding.weight";
+/// Scales of the structure loss.
+const STRUCTURE_SCALES: usize = 3;
+
+/// A trained tokenizer.
+pub struct Tokenizer {
+    /// Its shape.
+    pub config: VqGanConfig,
+    /// Its tensors (the moving average of the weights), by name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The network over them.
+    pub network: VqGan,
+    /// What it was trained with, and for how long.
+    pub fingerprint: String,
+    /// Peak signal-to-noise ratio of its reconstructions of the validation films, in dB.
+    pub validation_psnr: f64,
+}
+
+/// The VQ-GAN that `config` describes.
+#[must_use]
+pub fn network_config(config: &RunConfig) -> VqGanConfig {
+    let model = &config.tokenizer.model;
+    VqGanConfig {
+        channels: model.channels,
+        channel_multipliers: model.channel_multipliers.clone(),
+        residual_blocks: model.residual_blocks,
+        attention_resolutions: Vec::new(),
+        resolution: config.data.image_size,
+        in_channels: 1,
+        out_channels: 1,
+        z_channels: model.z_channels,
+        embed_dim: model.embed_dim,
+        codebook_size: model.codebook_size,
+        norm_groups: model.norm_groups,
+    }
+}
+
+/// Everything that changes from step to step.
+struct Training {
+    parameters: Parameters,
+    network: VqGan,
+    /// Trained by gradient: all but the codebook.
+    trained: Vec<(String, Var)>,
+    codebook: CodebookAverages,
+    optimiser: AdamW,
+    average: MovingAverage,
+}
+
+/// Losses of one step.
+struct Losses {
+    total: f64,
+    reconstruction: f64,
+    commitment: f64,
+    gradient_norm: f64,
+}
+
+/// Trains to the end, or until asked to stop (then `None`).
+///
+/// # Errors
+/// Where the loss is no number, or a file cannot be written.
+pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
+    let config = &stage.config.tokenizer;
+    let shape = network_config(stage.config);
+    let folder = stage.directory.stage("tokenizer");
+    let identity = identity(stage.config, &stage.films.fingerprint)?;
+    let checkpoints = Checkpoints::new(&folder, &identity);
+    let mut training = Training::new(stage, &shape)?;
+    let mut step = match checkpoints.latest(stage.device)? {
+        Some(checkpoint) => training.restore(checkpoint)?,
+        None => 0,
+    };
+    if step < config.steps {
+        let mut log = MetricsLog::open(&folder, step)?;
+        let mut order = FilmOrder::new(stage.config.seed, stage.films.train.len());
+        let mut progress = StageProgress::new("tokenizer", step, config.steps, config.batch);
+        while step < config.steps {
+            let rate = learning_rate(&config.optimiser, step, config.steps);
+            let images = batch(stage, &mut order, step)?;
+            let losses = training.step(config, &images, step, rate)?;
+            if !losses.total.is_finite() || !losses.gradient_norm.is_finite() {
+                bail!(
+                    "the loss is {} and the gradient's norm {} at step {step}; the last checkpoint in {} is from before: \
+                     lower tokenizer.optimiser.learning_rate and run again",
+                    losses.total,
+                    losses.gradient_norm,
+                    folder.display()
+                );
+            }
+            step += 1;
+            progress.step(step, Some(losses.total));
+            log.write(
+                step,
+                "train",
+                &[
+                    ("loss", losses.total),
+                    ("reconstruction", losses.reconstruction),
+                    ("commitment", losses.commitment),
+                    ("gradient_norm", losses.gradient_norm),
+                    ("learning_rate", rate),
+                ],
+            )?;
+            if step % config.cadence.validate_every == 0 || step == config.steps {
+                let tensors = training.exported();
+                let network = build(&shape, &tensors, stage.device)?;
+                let report = validate::validate(&network, stage.films, stage.device)?;
+                validate::draw(&network, stage.films, stage.device, &folder.join(format!("samples/step-{step:06}.png")))?;
+                let (used, perplexity) = training.codebook.usage();
+                log.write(
+                    step,
+                    "validate",
+                    &[("psnr", report.psnr), ("codes_used", used as f64), ("perplexity", perplexity)],
+                )?;
+                progress.say(&format!(
+                    "tokenizer step {step}: val PSNR {:.2} dB, {used} of {} codes in use, perplexity {perplexity:.0}",
+                    report.psnr, shape.codebook_size
+                ));
+            }
+            let stopping = stage.stop.raised();
+            if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
+                checkpoints.save(training.checkpoint(step)?)?;
+            }
+            if stopping && step < config.steps {
+                progress.say(&format!("tokenizer: saved at step {step}; the same command goes on from there"));
+                return Ok(None);
+            }
+        }
+    }
+    let tensors = training.exported();
+    let network = build(&shape, &tensors, stage.device)?;
+    let fingerprint = fingerprint(&[&identity, &config.steps.to_string()]);
+    let validation_psnr = validate::validate(&network, stage.films, stage.device)?.psnr;
+    Ok(Some(Tokenizer { config: shape, tensors, network, fingerprint, validation_psnr }))
+}
+
+/// What makes two runs of this stage the same run. The number of steps may grow later, and cadence changes no weight.
+fn identity(config: &RunConfig, films: &str) -> Result<String> {
+    let settings = TokenizerConfig { steps: 0, cadence: Default::default(), ..config.tokenizer.clone() };
+    let settings = toml::to_string(&settings).context("settings")?;
+    Ok(fingerprint(&["tokenizer", &settings, &config.seed.to_string(), films]))
+}
+
+/// Films of a step, shifted, as [batch, 1, side, side] in [-1, 1].
+fn batch(stage: &Stage<'_>, order: &mut FilmOrder, step: u64) -> Result<Tensor> {
+    let config = &stage.config.tokenizer;
+    let side = stage.films.side;
+    let mut pixels = Vec::with_capacity(config.batch * side * side);
+    for (place, epoch) in order.batch(step, config.batch) {
+        let film = stage.films.train[place];
+        let shift = random_shift(stage.config.seed, film, epoch, config.shift);
+        shifted(stage.films.pixels(film), side, shift, &mut pixels);
+    }
+    Ok(Tensor::from_vec(pixels, (config.batch, 1, side, side), stage.device)?)
+}
+
+fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, device: &Device) -> Result<VqGan> {
+    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+    Ok(VqGan::new(config, candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device))?)
+}
+
+/// Films as [count, 1, side, side] in [-1, 1], unshifted.
+pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], device: &Device) -> Result<Tensor> {
+    let mut pixels = Vec::with_capacity(indices.len() * films.side * films.side);
+    for index in indices {
+        shifted(films.pixels(*index), films.side, (0, 0), &mut pixels);
+    }
+    Ok(Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?)
+}
+
+// === impl Training ===
+
+impl Training {
+    fn new(stage: &Stage<'_>, shape: &VqGanConfig) -> Result<Self> {
+        let config = &stage.config.tokenizer;
+        let parameters = Parameters::initialised(stage.config.seed, stage.device);
+        let network = VqGan::new(shape, parameters.builder(DType::F32))?;
+        let named = parameters.named();
+        let trained: Vec<_> = named.iter().filter(|(name, _)| name != CODEBOOK).cloned().collect();
+        let codebook = named
+            .into_iter()
+            .find_map(|(name, var)| (name == CODEBOOK).then_some(var))
+            .with_context(|| format!("the tokenizer has no tensor {CODEBOOK}"))?;
+        Ok(Self {
+            codebook: CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, stage.config.seed)?,
+            optimiser: AdamW::new(config.optimiser, &trained)?,
+            average: MovingAverage::new(config.optimiser.ema_decay, &trained)?,
+            parameters,
+            network,
+            trained,
+        })
+    }
+
+    fn step(&mut self, config: &TokenizerConfig, images: &Tensor, step: u64, rate: f64) -> Result<Losses> {
+        let latent = self.network.latent(images)?;
+        if step == 0 {
+            self.codebook.start_from(&latent)?;
+        }
+        let ids = self.network.nearest(&latent.detach())?;
+        let quantised = self.network.codes(&ids)?.detach();
+        let reconstruction = self.network.decode_latent(&straight_through(&latent, &quantised)?)?;
+        let absolute = (&reconstruction - images)?.abs()?.mean_all()?;
+        let commitment = (&latent - &quantised)?.sqr()?.mean_all()?;
+        let structure = structure_loss(&reconstruction, images, STRUCTURE_SCALES)?;
+        let loss = ((&absolute + (structure * config.structure)?)? + (&commitment * config.commitment)?)?;
+        let gradients = loss.backward()?;
+        let report = self.optimiser.step(&self.trained, &gradients, rate)?;
+        if report.without_gradient > 0 {
+            bail!("{} tensors of the tokenizer got no gradient: it would not learn", report.without_gradient);
+        }
+        self.average.update(&self.trained, step)?;
+        self.codebook.follow(&latent.detach(), &ids, step)?;
+        Ok(Losses {
+            total: scalar(&loss)?,
+            reconstruction: scalar(&absolute)?,
+            commitment: scalar(&commitment)?,
+            gradient_norm: report.gradient_norm,
+        })
+    }
+
+    /// What is validated and exported: averaged weights where averaging is on, and the codebook.
+    fn exported(&self) -> BTreeMap<String, Tensor> {
+        let averages = self.average.averages();
+        self.parameters
+            .named()
+            .into_iter()
+            .map(|(name, var)| {
+                let tensor = averages.get(&name).cloned().unwrap_or_else(|| var.as_detached_tensor());
+                (name, tensor)
+            })
+            .collect()
+    }
+
+    fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
+        let (updates, first, second) = self.optimiser.state();
+        let weights =
+            self.parameters.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+        Ok(Checkpoint {
+            step,
+            updates,
+            fingerprint: String::new(),
+            groups: BTreeMap::from([
+                ("weights".to_owned(), weights),
+                ("first".to_owned(), first.clone()),
+                ("second".to_owned(), second.clone()),
+                ("average".to_owned(), self.average.averages().clone()),
+                ("codebook".to_owned(), self.codebook.state()?),
+            ]),
+        })
+    }
+
+    fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<u64> {
+        let weights = checkpoint.take("weights");
+        for (name, var) in self.parameters.named() {
+            let saved = weights.get(&name).with_context(|| format!("the checkpoint lacks tensor {name}"))?;
+            var.set(saved)?;
+        }
+        self.optimiser.restore(checkpoint.updates, checkpoint.take("first"), checkpoint.take("second"));
+        self.average.restore(checkpoint.take("average"));
+        self.codebook.restore(&checkpoint.take("codebook"))?;
+        Ok(checkpoint.step)
+    }
+}
+
+fn scalar(tensor: &Tensor) -> Result<f64> {
+    Ok(f64::from(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?))
+}

@@ -1,0 +1,116 @@
+//! How far a run is, from its metrics files: readable while it goes on.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Why the status cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The folder holds no run.
+    #[error("{0} holds no run: it has no config.toml")]
+    NoRun(PathBuf),
+}
+
+/// How far a run is.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// Stages that have begun.
+    pub stages: Vec<StageStatus>,
+    /// Whether the bundle is there.
+    pub bundle: bool,
+}
+
+/// How far a stage is.
+#[derive(Debug, Serialize)]
+pub struct StageStatus {
+    /// The stage.
+    pub stage: &'static str,
+    /// Steps done.
+    pub steps_done: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// The last line of each kind.
+    pub last_train: Option<Map<String, Value>>,
+    /// The last validation.
+    pub last_validation: Option<Map<String, Value>>,
+}
+
+/// Reads the status of the run in `directory`.
+///
+/// # Errors
+/// Where it holds no run.
+pub fn read(directory: &Path) -> Result<Status, StatusError> {
+    let config = std::fs::read_to_string(directory.join("config.toml"))
+        .map_err(|_| StatusError::NoRun(directory.to_owned()))?;
+    let config: toml::Table = toml::from_str(&config).unwrap_or_default();
+    let mut stages = Vec::new();
+    for stage in ["tokenizer", "transformer"] {
+        let Ok(text) = std::fs::read_to_string(directory.join(stage).join("metrics.jsonl")) else { continue };
+        let lines: Vec<Map<String, Value>> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let last = |event: &str| lines.iter().rev().find(|l| l.get("event").and_then(Value::as_str) == Some(event)).cloned();
+        let last_train = last("train");
+        let steps_done = last_train.as_ref().and_then(|l| l.get("step")?.as_u64()).unwrap_or(0);
+        let steps = config.get(stage).and_then(|s| s.get("steps")?.as_integer()).unwrap_or(0);
+        stages.push(StageStatus {
+            stage,
+            steps_done,
+            steps: u64::try_from(steps).unwrap_or(0),
+            last_train,
+            last_validation: last("validate"),
+        });
+    }
+    Ok(Status { directory: directory.to_owned(), stages, bundle: directory.join("bundle/config.json").exists() })
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.directory.display())?;
+        for stage in &self.stages {
+            writeln!(f, "  {:12} {}/{} steps", stage.stage, stage.steps_done, stage.steps)?;
+            for line in [&stage.last_train, &stage.last_validation].into_iter().flatten() {
+                let values: Vec<String> = line
+                    .iter()
+                    .filter(|(key, _)| *key != "event" && *key != "step")
+                    .map(|(key, value)| match value.as_f64() {
+                        Some(number) => format!("{key} {number:.4}"),
+                        None => format!("{key} undefined"),
+                    })
+                    .collect();
+                let event = line.get("event").and_then(Value::as_str).unwrap_or_default();
+                let step = line.get("step").and_then(Value::as_u64).unwrap_or(0);
+                writeln!(f, "    {event} at step {step}: {}", values.join(", "))?;
+            }
+        }
+        writeln!(f, "  bundle       {}", if self.bundle { "there" } else { "not yet" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_folder_without_a_run_is_said_to_be_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(read(folder.path()), Err(StatusError::NoRun(_))));
+    }
+
+    #[test]
+    fn the_last_lines_of_a_stage_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 9\n").unwrap();
+        std::fs::create_dir(folder.path().join("tokenizer")).unwrap();
+        let lines = "{\"step\":1,\"event\":\"train\",\"loss\":0.5}\n{\"step\":2,\"event\":\"train\",\"loss\":0.25}\n{\"st";
+        std::fs::write(folder.path().join("tokenizer/metrics.jsonl"), lines).unwrap();
+        let status = read(folder.path()).unwrap();
+        assert_eq!((status.stages[0].steps_done, status.stages[0].steps), (2, 9));
+        assert!(status.to_string().contains("2/9 steps"));
+    }
+}

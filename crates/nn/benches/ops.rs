@@ -7,6 +7,10 @@ use candle_nn::{GroupNorm, LayerNorm, Module};
 use divan::Bencher;
 use raygen_nn::ConvGeometry;
 
+/// The allocator of our programs. glibc's maps every large tensor afresh, which costs more than many operations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }

@@ -35,6 +35,9 @@ pub enum ParameterError {
 }
 
 /// Named variables behind a `VarBuilder`. Clones share the same variables.
+///
+/// For training: whatever is computed from variables keeps its intermediate results for a backward pass. Build a
+/// network that only predicts from plain tensors.
 #[derive(Clone)]
 pub struct Parameters {
     store: Arc<Store>,

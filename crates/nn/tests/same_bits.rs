@@ -2,7 +2,7 @@
 
 mod common;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use common::{Case, Random, bits, cases, value_and_gradients};
 
 #[test]
@@ -44,6 +44,16 @@ fn rows_of_a_large_network_layer_do_not_depend_on_the_batch() -> Result<()> {
         ),
     ];
     large.iter().try_for_each(assert_batch_independent)
+}
+
+#[test]
+fn a_padded_item_does_not_depend_on_its_neighbours() -> Result<()> {
+    let mut random = Random::new(8);
+    let mask = Tensor::new(&[[0f32, 0.0, 0.0], [0.0, 0.0, -1e9], [0.0, -1e9, -1e9]], &Device::Cpu)?;
+    let inputs = vec![random.tensor(&[3, 2, 9, 8])?, random.tensor(&[3, 2, 3, 8])?, mask];
+    assert_batch_independent(&Case::new("attention with a mask to each item", inputs, 3, |i| {
+        raygen_nn::attention(&i[0], &i[1], &i[1], Some(&i[2]), 0.3)
+    }))
 }
 
 fn assert_batch_independent(case: &Case) -> Result<()> {

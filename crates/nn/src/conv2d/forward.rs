@@ -16,6 +16,7 @@ pub(super) fn forward(plan: &Plan, x: &[f32], weight: &[f32], bias: Option<&[f32
     let shared = SharedSlice::new(&mut out);
     let tiles: Vec<(usize, (usize, usize))> =
         (0..plan.batch).flat_map(|item| plan.tiles().map(move |tile| (item, tile))).collect();
+    let threads = if tiles.len() < rayon::current_num_threads() { Threads::All } else { Threads::One };
     tiles.into_par_iter().for_each_init(
         || vec![0.0; plan.patches_length()],
         |patches, (item, (first, rows))| {
@@ -40,7 +41,7 @@ pub(super) fn forward(plan: &Plan, x: &[f32], weight: &[f32], bias: Option<&[f32
                 im2col::gather(plan, x, first, rows, patches);
                 Matrix::new(patches, patch, pixels)
             };
-            multiply(into, write, weight, patches, Threads::One);
+            multiply(into, write, weight, patches, threads);
         },
     );
     out

@@ -145,7 +145,9 @@ impl Plan {
         const PIXELS: usize = 192;
         let in_cache = PATCHES / (self.patch() * self.out_width);
         let efficient = PIXELS.div_ceil(self.out_width);
-        in_cache.max(efficient).clamp(1, self.out_height)
+        let rows = in_cache.max(efficient).clamp(1, self.out_height);
+        // As many tiles, but of equal size.
+        self.out_height.div_ceil(self.out_height.div_ceil(rows))
     }
 
     /// The tiles of one item, each as its first row and its number of rows.

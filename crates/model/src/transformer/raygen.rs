@@ -1,0 +1,139 @@
+//! Our decoder: pre-norm, QK-norm, padding mask, and a trunk that may run on blocks of 2 by 2 tokens.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+use raygen_nn::layers::LayerNorm;
+
+use super::{
+    attention::{AttentionStyle, MultiHeadAttention},
+    config::RaygenConfig,
+    context::{Context, additive_mask},
+    merge::TokenMerge,
+};
+use crate::dense::{Dense, DenseInit};
+
+const NORM_EPS: f64 = 1e-5;
+/// Standard deviation of fresh embeddings, positions and the head.
+pub(super) const EMBEDDING_STD: f64 = 0.02;
+
+#[derive(Debug, Clone)]
+pub(super) struct Raygen {
+    pad_mask: bool,
+    /// [codebook_size + 1, token_width]; the last row is the mask's.
+    image_embedding: Tensor,
+    /// [1, positions, token_width]
+    position: Tensor,
+    merge: Option<TokenMerge>,
+    text_norm: LayerNorm,
+    text_projector: Dense,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+    final_dense: Dense,
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    layer_norm_1: LayerNorm,
+    self_attention: MultiHeadAttention,
+    layer_norm_2: LayerNorm,
+    cross_attention: MultiHeadAttention,
+    layer_norm_3: LayerNorm,
+    linear_1: Dense,
+    linear_2: Dense,
+}
+
+impl Raygen {
+    pub(super) fn new(config: &RaygenConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+        let normal = Init::Randn { mean: 0.0, stdev: EMBEDDING_STD };
+        let transformer = vb.pp("transformer");
+        let layers = (0..config.layers)
+            .map(|index| Layer::new(config, &transformer.pp("dec_layers").pp(index)))
+            .collect::<Result<Vec<_>>>()?;
+        let (token_width, codes) = (config.token_width, config.codebook_size);
+        Ok(Self {
+            pad_mask: config.pad_mask,
+            image_embedding: vb.pp("image_embedding").get_with_hints((codes + 1, token_width), "weight", normal)?,
+            position: vb.pp("image_pos_emb").get_with_hints((1, config.positions, token_width), "pos_emb", normal)?,
+            merge: if config.token_merge == 2 { Some(TokenMerge::new(config, vb)?) } else { None },
+            text_norm: LayerNorm::new(config.text_width, NORM_EPS, vb.pp("text_norm"))?,
+            text_projector: Dense::new(
+                (config.text_width, config.width),
+                true,
+                DenseInit::Xavier,
+                &vb.pp("text_projector"),
+            )?,
+            layers,
+            norm: LayerNorm::new(config.width, NORM_EPS, transformer.pp("norm"))?,
+            final_dense: Dense::new(
+                (token_width, codes),
+                true,
+                DenseInit::Normal(EMBEDDING_STD),
+                &vb.pp("final_dense"),
+            )?,
+        })
+    }
+
+    /// Text states [batch, tokens, text_width] to keys and values.
+    pub(super) fn context(&self, features: &Tensor, mask: Option<&Tensor>) -> Result<Context> {
+        let text = self.text_projector.forward(&self.text_norm.forward(features)?)?;
+        let layers =
+            self.layers.iter().map(|layer| layer.cross_attention.keys_values(&text)).collect::<Result<Vec<_>>>()?;
+        let key_mask = match mask {
+            Some(mask) if self.pad_mask => Some(additive_mask(mask)?),
+            _ => None,
+        };
+        Ok(Context { layers, key_mask })
+    }
+
+    /// Ids [batch, positions] to logits [batch, positions, codebook_size].
+    pub(super) fn logits(&self, ids: &Tensor, context: &Context) -> Result<Tensor> {
+        let tokens = raygen_nn::embedding(&self.image_embedding, ids)?.broadcast_add(&self.position)?;
+        let mut x = match &self.merge {
+            Some(merge) => merge.merge(&tokens)?,
+            None => tokens.clone(),
+        };
+        for (layer, (keys, values)) in self.layers.iter().zip(&context.layers) {
+            x = layer.forward(&x, keys, values, context.key_mask.as_ref())?;
+        }
+        let x = self.norm.forward(&x)?;
+        let x = match &self.merge {
+            Some(merge) => merge.split(&x, &tokens)?,
+            None => x,
+        };
+        self.final_dense.forward(&x)
+    }
+}
+
+impl Layer {
+    fn new(config: &RaygenConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+        let width = config.width;
+        // Small enough that a fresh network starts near the identity, whatever its depth.
+        let output_init = DenseInit::Normal(EMBEDDING_STD / ((2 * config.layers) as f64).sqrt());
+        let style = AttentionStyle { qk_norm: true, output_init };
+        let attention = |name: &str| MultiHeadAttention::new(width, config.heads, style, &vb.pp(name).pp("mha"));
+        let norm = |name: &str| LayerNorm::new(width, NORM_EPS, vb.pp(name));
+        let feed_forward = vb.pp("ffn");
+        Ok(Self {
+            layer_norm_1: norm("layer_norm_1")?,
+            self_attention: attention("mha")?,
+            layer_norm_2: norm("layer_norm_2")?,
+            cross_attention: attention("cross_mha")?,
+            layer_norm_3: norm("layer_norm_3")?,
+            linear_1: Dense::new(
+                (width, 2 * config.feed_forward),
+                false,
+                DenseInit::Xavier,
+                &feed_forward.pp("linear_1"),
+            )?,
+            linear_2: Dense::new((config.feed_forward, width), false, output_init, &feed_forward.pp("linear_2"))?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, keys: &Tensor, values: &Tensor, key_mask: Option<&Tensor>) -> Result<Tensor> {
+        let x = (x + self.self_attention.attend_to_self(&self.layer_norm_1.forward(x)?)?)?;
+        let normed = self.layer_norm_2.forward(&x)?;
+        let x = (&x + self.cross_attention.attend(&normed, keys, values, key_mask)?)?;
+        let gated = raygen_nn::geglu(&self.linear_1.forward(&self.layer_norm_3.forward(&x)?)?)?;
+        x + self.linear_2.forward(&gated)?
+    }
+}

@@ -1,26 +1,31 @@
 //! Ctrl-C and SIGTERM ask a stage to save and stop; a second one ends the process at once.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::TERM_SIGNALS;
+use signal_hook::flag;
+
+/// What a shell expects of a program that was interrupted.
+const INTERRUPTED: i32 = 130;
 
 /// Whether somebody asked to stop. Cloning shares the flag.
 #[derive(Debug, Clone, Default)]
 pub struct StopSignal(Arc<AtomicBool>);
 
 impl StopSignal {
-    /// A flag that SIGINT, SIGTERM and SIGHUP set.
+    /// A flag that SIGINT, SIGTERM and SIGQUIT set; the second such signal ends the process.
     ///
     /// # Errors
-    /// Where the signal handler cannot be installed.
-    pub fn install() -> Result<Self, ctrlc::Error> {
+    /// Where a signal handler cannot be installed.
+    pub fn install() -> io::Result<Self> {
         let signal = Self::default();
-        let flag = signal.clone();
-        ctrlc::set_handler(move || {
-            if flag.0.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-            eprintln!("\nstopping after this step and saving; once more to end at once (the last checkpoint stays)");
-        })?;
+        for number in TERM_SIGNALS {
+            // In this order: the first signal finds the flag down and only raises it.
+            flag::register_conditional_shutdown(*number, INTERRUPTED, Arc::clone(&signal.0))?;
+            flag::register(*number, Arc::clone(&signal.0))?;
+        }
         Ok(signal)
     }
 

@@ -116,6 +116,7 @@ fn text_config(config: &RunConfig, words: &[String]) -> TextConfig {
         normaliser: Normaliser::Plain,
         supported_terms: config.export.supported_terms.clone(),
         known_words: words.to_vec(),
+        pass_over_unknown_words: true,
         condition_dropout: config.transformer.condition_dropout > 0.0,
         ..TextConfig::plain(config.transformer.text.max_tokens)
     }

@@ -287,17 +287,11 @@ impl RunConfig {
     /// # Errors
     /// Names the file, and the key or line that is wrong.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })?;
-        config.validate().map_err(|(key, problem)| ConfigError::Value {
-            path: path.to_owned(),
-            key,
-            problem,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        config.validate().map_err(|(key, problem)| ConfigError::Value { path: path.to_owned(), key, problem })?;
         if config.data.manifest.is_relative() {
             let folder = path.parent().unwrap_or_else(|| Path::new(""));
             config.data.manifest = folder.join(&config.data.manifest);
@@ -343,7 +337,9 @@ impl RunConfig {
         if !matches!(self.transformer.model.token_merge, 1 | 2) {
             return Err(("transformer.model.token_merge", "must be 1 or 2".to_owned()));
         }
-        for (key, cadence) in [("tokenizer.cadence", &self.tokenizer.cadence), ("transformer.cadence", &self.transformer.cadence)] {
+        for (key, cadence) in
+            [("tokenizer.cadence", &self.tokenizer.cadence), ("transformer.cadence", &self.transformer.cadence)]
+        {
             if cadence.validate_every == 0 || cadence.checkpoint_every == 0 {
                 return Err((key, "needs at least 1 step between two events".to_owned()));
             }

@@ -128,7 +128,8 @@ fn run(command: Command) -> Result<ExitCode> {
             sampler,
             out,
         } => {
-            let changes = sheet::Changes { steps, guidance, temperature, choice_temperature, top_k_filter, sampler, seed };
+            let changes =
+                sheet::Changes { steps, guidance, temperature, choice_temperature, top_k_filter, sampler, seed };
             sheet::draw(&bundle, &impressions, samples, columns, &changes, &out)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -44,7 +44,8 @@ pub fn draw(
     let params = changes.apply(&model.info().sampling)?;
     let mut pictures = Vec::new();
     for impression in impressions {
-        let grids = sample(&model, impression, samples, &params).with_context(|| format!("impression {impression:?}"))?;
+        let grids =
+            sample(&model, impression, samples, &params).with_context(|| format!("impression {impression:?}"))?;
         for grid in &grids {
             pictures.extend(model.decode(&[grid.as_slice()])?);
         }

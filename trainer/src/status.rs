@@ -45,14 +45,15 @@ pub struct StageStatus {
 /// # Errors
 /// Where it holds no run.
 pub fn read(directory: &Path) -> Result<Status, StatusError> {
-    let config = std::fs::read_to_string(directory.join("config.toml"))
-        .map_err(|_| StatusError::NoRun(directory.to_owned()))?;
+    let config =
+        std::fs::read_to_string(directory.join("config.toml")).map_err(|_| StatusError::NoRun(directory.to_owned()))?;
     let config: toml::Table = toml::from_str(&config).unwrap_or_default();
     let mut stages = Vec::new();
     for stage in ["tokenizer", "transformer"] {
         let Ok(text) = std::fs::read_to_string(directory.join(stage).join("metrics.jsonl")) else { continue };
         let lines: Vec<Map<String, Value>> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
-        let last = |event: &str| lines.iter().rev().find(|l| l.get("event").and_then(Value::as_str) == Some(event)).cloned();
+        let last =
+            |event: &str| lines.iter().rev().find(|l| l.get("event").and_then(Value::as_str) == Some(event)).cloned();
         let last_train = last("train");
         let steps_done = last_train.as_ref().and_then(|l| l.get("step")?.as_u64()).unwrap_or(0);
         let steps = config.get(stage).and_then(|s| s.get("steps")?.as_integer()).unwrap_or(0);
@@ -107,7 +108,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 9\n").unwrap();
         std::fs::create_dir(folder.path().join("tokenizer")).unwrap();
-        let lines = "{\"step\":1,\"event\":\"train\",\"loss\":0.5}\n{\"step\":2,\"event\":\"train\",\"loss\":0.25}\n{\"st";
+        let lines =
+            "{\"step\":1,\"event\":\"train\",\"loss\":0.5}\n{\"step\":2,\"event\":\"train\",\"loss\":0.25}\n{\"st";
         std::fs::write(folder.path().join("tokenizer/metrics.jsonl"), lines).unwrap();
         let status = read(folder.path()).unwrap();
         assert_eq!((status.stages[0].steps_done, status.stages[0].steps), (2, 9));

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use raygen_manifest::{Film, Manifest, ManifestError, Split};
 use raygen_model::image::{self, DecodeLimits, ImageError};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 /// Why films could not be loaded.
@@ -139,8 +139,7 @@ impl FilmSet {
 }
 
 fn read_film(film: &Film, side: usize) -> Result<Vec<u8>, FilmError> {
-    let bytes =
-        std::fs::read(&film.path).map_err(|source| FilmError::Read { path: film.path.clone(), source })?;
+    let bytes = std::fs::read(&film.path).map_err(|source| FilmError::Read { path: film.path.clone(), source })?;
     let decode = |source| FilmError::Decode { path: film.path.clone(), line: film.line, source };
     let picture = image::decode(&bytes, None, None, &DecodeLimits::default()).map_err(decode)?;
     let picture = image::prepare(&picture, side).map_err(decode)?;

@@ -77,7 +77,8 @@ impl AdamW {
             else {
                 continue;
             };
-            let gradient = if scale < 1.0 { (gradient.to_dtype(DType::F32)? * scale)? } else { gradient.to_dtype(DType::F32)? };
+            let gradient =
+                if scale < 1.0 { (gradient.to_dtype(DType::F32)? * scale)? } else { gradient.to_dtype(DType::F32)? };
             let decay = if decays(name, var) { self.config.weight_decay } else { 0.0 };
             let update = AdamUpdate { rate, second_correction, epsilon: 1e-8, keep: 1.0 - learning_rate * decay };
             if elementwise::in_place(var.as_tensor()) {

@@ -64,8 +64,10 @@ pub(super) fn blend(destination: &Tensor, source: &Tensor, decay: f64) -> Result
 /// `destination <- decay * destination + (1 - decay) * source^2`.
 pub(super) fn blend_squares(destination: &Tensor, source: &Tensor, decay: f64) -> Result<()> {
     let (keep, take) = (decay as f32, (1.0 - decay) as f32);
-    destination
-        .inplace_op2(&source.contiguous()?, &Zip("blend-squares", move |d: &mut f32, s: f32| *d = keep * *d + take * s * s))
+    destination.inplace_op2(
+        &source.contiguous()?,
+        &Zip("blend-squares", move |d: &mut f32, s: f32| *d = keep * *d + take * s * s),
+    )
 }
 
 /// Constants of one AdamW update.
@@ -88,7 +90,9 @@ pub(super) fn adam(weight: &Tensor, first: &Tensor, second: &Tensor, update: Ada
     weight.inplace_op3(
         first,
         second,
-        &Zip2("adam", move |w: &mut f32, m: f32, v: f32| *w = keep * *w - rate * m / ((v * correction).sqrt() + epsilon)),
+        &Zip2("adam", move |w: &mut f32, m: f32, v: f32| {
+            *w = keep * *w - rate * m / ((v * correction).sqrt() + epsilon)
+        }),
     )
 }
 

@@ -33,7 +33,9 @@ pub enum CheckpointError {
         reason: String,
     },
     /// The checkpoint belongs to other settings or other films.
-    #[error("{path} was made with other settings or films than this configuration; give another --out, or delete {stage_folder} to train the stage again")]
+    #[error(
+        "{path} was made with other settings or films than this configuration; give another --out, or delete {stage_folder} to train the stage again"
+    )]
     OtherRun {
         /// The file.
         path: PathBuf,
@@ -212,7 +214,12 @@ mod tests {
     fn checkpoint(step: u64) -> Checkpoint {
         let tensor = Tensor::new(&[step as f32, 2.0], &Device::Cpu).unwrap();
         let weights = BTreeMap::from([("a.weight".to_owned(), tensor)]);
-        Checkpoint { step, updates: step, groups: BTreeMap::from([("weights".to_owned(), weights)]), ..Default::default() }
+        Checkpoint {
+            step,
+            updates: step,
+            groups: BTreeMap::from([("weights".to_owned(), weights)]),
+            ..Default::default()
+        }
     }
 
     fn latest_step(store: &Checkpoints) -> Option<u64> {

@@ -40,8 +40,12 @@ impl StageProgress {
         let done = step.saturating_sub(self.first).max(1) as f64;
         let rate = done / elapsed.max(1e-9);
         let left = Duration::from_secs_f64(self.steps.saturating_sub(step) as f64 / rate);
-        let message =
-            format!("{}{:.1} films/s, {} left", loss.map_or_else(String::new, |l| format!("loss {l:.4}, ")), rate * self.films_per_step as f64, minutes(left));
+        let message = format!(
+            "{}{:.1} films/s, {} left",
+            loss.map_or_else(String::new, |l| format!("loss {l:.4}, ")),
+            rate * self.films_per_step as f64,
+            minutes(left)
+        );
         match &self.bar {
             Some(bar) => {
                 bar.set_position(step);

@@ -77,7 +77,8 @@ pub fn tokens(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Tokens> {
         }
         None => {
             let ids = encode(stage, tokenizer)?;
-            let tensor = Tensor::from_slice(&ids, (stage.films.len(), config.views, positions), &candle_core::Device::Cpu)?;
+            let tensor =
+                Tensor::from_slice(&ids, (stage.films.len(), config.views, positions), &candle_core::Device::Cpu)?;
             let group = BTreeMap::from([("ids".to_owned(), tensor)]);
             cache.save(Checkpoint {
                 step: 1,

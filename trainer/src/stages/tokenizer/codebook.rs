@@ -79,13 +79,8 @@ impl CodebookAverages {
     /// How many codes are used at least as often as the restart threshold, and the perplexity of their use.
     pub(super) fn usage(&self) -> (usize, f64) {
         let total: f64 = self.counts.iter().map(|c| f64::from(*c)).sum();
-        let entropy: f64 = self
-            .counts
-            .iter()
-            .map(|c| f64::from(*c) / total)
-            .filter(|p| *p > 0.0)
-            .map(|p| -p * p.ln())
-            .sum();
+        let entropy: f64 =
+            self.counts.iter().map(|c| f64::from(*c) / total).filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum();
         let used = self.counts.iter().filter(|c| f64::from(**c) >= self.restart_below).count();
         (used, entropy.exp())
     }

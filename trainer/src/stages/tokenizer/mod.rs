@@ -126,7 +126,12 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
                 let tensors = training.exported();
                 let network = build(&shape, &tensors, stage.device)?;
                 let report = validate::validate(&network, stage.films, stage.device)?;
-                validate::draw(&network, stage.films, stage.device, &folder.join(format!("samples/step-{step:06}.png")))?;
+                validate::draw(
+                    &network,
+                    stage.films,
+                    stage.device,
+                    &folder.join(format!("samples/step-{step:06}.png")),
+                )?;
                 let (used, perplexity) = training.codebook.usage();
                 log.write(
                     step,
@@ -254,8 +259,7 @@ impl Training {
 
     fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
         let (updates, first, second) = self.optimiser.state();
-        let weights =
-            self.parameters.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+        let weights = self.parameters.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
         Ok(Checkpoint {
             step,
             updates,

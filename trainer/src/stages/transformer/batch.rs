@@ -126,7 +126,8 @@ impl<'a> Batches<'a> {
                 // MaskGIT's cosine schedule: the share of masked positions is cos(pi/2 * u), at least one position.
                 let ratio = (std::f64::consts::FRAC_PI_2 * f64::from(uniform(&mut stream))).cos();
                 let hidden = hide(&mut stream, self.tokens.positions, ratio);
-                let dropped = f64::from(uniform(&mut self.dropout.stream(film as u64, epoch))) < self.config.condition_dropout;
+                let dropped =
+                    f64::from(uniform(&mut self.dropout.stream(film as u64, epoch))) < self.config.condition_dropout;
                 let text = if dropped { &self.empty } else { &self.texts[film] };
                 Row { grid: self.tokens.grid(film, view), hidden, text }
             })

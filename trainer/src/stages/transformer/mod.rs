@@ -11,8 +11,8 @@ use candle_core::Tensor;
 use raygen_model::text::{Normaliser, TextConfig, TextTokenizer};
 use raygen_nn::cross_entropy;
 
-pub use self::network::Networks;
 use self::batch::{Batches, MaskedBatch};
+pub use self::network::Networks;
 use self::network::Shapes;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
@@ -88,7 +88,11 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
                 log.write(
                     step,
                     "validate",
-                    &[("nll", report.nll), ("nll_without_text", report.nll_without_text), ("accuracy", report.accuracy)],
+                    &[
+                        ("nll", report.nll),
+                        ("nll_without_text", report.nll_without_text),
+                        ("accuracy", report.accuracy),
+                    ],
                 )?;
                 progress.say(&format!(
                     "transformer step {step}: val {:.4} nats a masked token, {:.4} without the text, accuracy {:.3}",
@@ -147,7 +151,13 @@ impl Training {
     }
 
     /// One update; the loss and the gradient's norm.
-    fn step(&mut self, config: &TransformerStageConfig, batch: &MaskedBatch, step: u64, rate: f64) -> Result<(f64, f64)> {
+    fn step(
+        &mut self,
+        config: &TransformerStageConfig,
+        batch: &MaskedBatch,
+        step: u64,
+        rate: f64,
+    ) -> Result<(f64, f64)> {
         let logits = self.networks.logits(batch)?;
         let (rows, positions, codes) = logits.dims3()?;
         let loss = cross_entropy(
@@ -173,7 +183,8 @@ impl Training {
 
     fn checkpoint(&self, step: u64) -> Checkpoint {
         let (updates, first, second) = self.optimiser.state();
-        let weights = self.networks.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
+        let weights =
+            self.networks.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
         Checkpoint {
             step,
             updates,

@@ -1,0 +1,19 @@
+//! Metrics over pictures, and sheets of pictures to look at.
+//!
+//! Everything here works on plain gray pixels ([`GrayImage`]): no network, no server, no tensor library.
+
+#![forbid(unsafe_code)]
+
+mod diversity;
+mod error;
+mod font;
+mod gray;
+mod psnr;
+pub mod sheet;
+mod similarity;
+
+pub use diversity::{Measure, mean_pairwise};
+pub use error::EvalError;
+pub use gray::GrayImage;
+pub use psnr::psnr;
+pub use similarity::{MS_SSIM_SMALLEST_SIDE, SSIM_SMALLEST_SIDE, ms_ssim, ssim};

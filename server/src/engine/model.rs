@@ -1,0 +1,214 @@
+//! What the engine asks of a model. The real one is behind `repository`, a scripted one behind `engine::fake`.
+
+use std::any::Any;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
+use raygen_model::image::Picture;
+use raygen_model::sampler::SamplingParams;
+use raygen_model::text::TextTokens;
+
+/// What is known of a model before it computes anything.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// Side of the square picture, in pixels.
+    pub image_size: u32,
+    /// Rows of its grid.
+    pub grid_height: u32,
+    /// Columns of its grid.
+    pub grid_width: u32,
+    /// Ids in the codebook; the mask id is equal to it.
+    pub codebook_size: u32,
+    /// Longest text in tokens, the two at its ends included.
+    pub max_text_tokens: u32,
+    /// Whether guidance works.
+    pub supports_guidance: bool,
+    /// Whether it turns pictures into grids and back.
+    pub has_tokenizer: bool,
+    /// Whether it generates and scores.
+    pub has_transformer: bool,
+    /// Whether it reads text.
+    pub has_text_encoder: bool,
+    /// Sampling where the request does not say.
+    pub default_sampling: SamplingParams,
+    /// SHA-256 of the bundle, in hexadecimal.
+    pub digest: String,
+    /// Findings it was trained on.
+    pub supported_terms: Vec<String>,
+    /// Licence of the weights.
+    pub licence: String,
+    /// Parameters of all networks.
+    pub parameter_count: u64,
+}
+
+impl ModelInfo {
+    /// Positions in the grid.
+    pub fn positions(&self) -> usize {
+        self.grid_height as usize * self.grid_width as usize
+    }
+}
+
+/// A model said no; the text says what is wrong and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelFault {
+    /// It came to values that are not numbers.
+    #[error("{0}")]
+    NotFinite(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a transformer needs to know of a text: computed once per request, read in each of its steps.
+#[derive(Clone)]
+pub struct Condition(Arc<dyn Any + Send + Sync>);
+
+impl Condition {
+    /// Wraps a model's own condition.
+    pub fn new<T: Any + Send + Sync>(inner: T) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The model's own condition.
+    ///
+    /// # Errors
+    /// It was made by another kind of model.
+    pub fn of<T: Any>(&self) -> Result<&T, ModelFault> {
+        self.0.downcast_ref().ok_or_else(|| ModelFault::Failed("a condition of another model was given".to_owned()))
+    }
+}
+
+impl Debug for Condition {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Condition")
+    }
+}
+
+/// Text features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    /// Number of text tokens, without pads.
+    pub token_count: usize,
+    /// Features of each.
+    pub width: usize,
+    /// [token_count, width], row-major.
+    pub values: Vec<f32>,
+}
+
+/// A row of a step: a grid of ids, and what it is conditioned on.
+pub type ModelRow<'a> = (&'a [u32], &'a Condition);
+
+/// A model as the engine sees it. Called from the engine's thread only, but for `info` and the text functions.
+pub trait StepModel: Send + Sync {
+    /// What is known of it.
+    fn info(&self) -> &ModelInfo;
+
+    /// Whether nothing is left of a text to condition on.
+    fn is_blank(&self, text: &str) -> bool;
+
+    /// Tokenizes a text; "" is the null condition.
+    ///
+    /// # Errors
+    /// The model has no text encoder, or the tokenizer gave up.
+    fn tokenize(&self, text: &str) -> Result<TextTokens, ModelFault>;
+
+    /// What its transformer needs of a text.
+    ///
+    /// # Errors
+    /// A part is missing, or the device failed.
+    fn condition(&self, text: &TextTokens) -> Result<Condition, ModelFault>;
+
+    /// The condition of the empty text; cheap from the second call on.
+    ///
+    /// # Errors
+    /// As [`Self::condition`].
+    fn null_condition(&self) -> Result<Condition, ModelFault>;
+
+    /// Text features.
+    ///
+    /// # Errors
+    /// As [`Self::condition`].
+    fn embed(&self, text: &TextTokens) -> Result<Embedding, ModelFault>;
+
+    /// Logits [positions * codebook size] of each row. A row's are the same alone and in any batch.
+    ///
+    /// # Errors
+    /// A part is missing, or the device failed.
+    fn logits(&self, rows: &[ModelRow<'_>]) -> Result<Vec<Vec<f32>>, ModelFault>;
+
+    /// The pictures of complete grids.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    fn decode(&self, grids: &[&[u32]]) -> Result<Vec<Picture>, ModelFault>;
+
+    /// A rough picture of a grid, decided or not, out of each id's mean patch: no decoder pass from the second call on.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    fn approximate(&self, ids: &[u32]) -> Result<Picture, ModelFault>;
+
+    /// The grids of pictures of the model's own size.
+    ///
+    /// # Errors
+    /// As [`Self::logits`].
+    fn encode(&self, pictures: &[&Picture]) -> Result<Vec<Vec<u32>>, ModelFault>;
+}
+
+/// A model version that is served, and what is computed once for it.
+pub struct LoadedModel {
+    /// `models/{model}/versions/{version}`.
+    pub name: String,
+    /// The model.
+    pub model: Box<dyn StepModel>,
+}
+
+// === impl LoadedModel ===
+
+impl LoadedModel {
+    /// A model under its name.
+    pub fn new(name: impl Into<String>, model: impl StepModel + 'static) -> Self {
+        Self { name: name.into(), model: Box::new(model) }
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    /// One step of one row and a decode: what the first request would wait for otherwise.
+    ///
+    /// # Errors
+    /// The model fails on an empty grid; it cannot serve then.
+    pub fn warm_up(&self) -> Result<(), ModelFault> {
+        let info = self.info();
+        if info.has_transformer && info.has_text_encoder {
+            let null = self.model.null_condition()?;
+            let grid = vec![info.codebook_size; info.positions()];
+            let logits = self.model.logits(&[(&grid, &null)])?;
+            let expected = info.positions() * info.codebook_size as usize;
+            let found = logits.first().map_or(0, Vec::len);
+            if found != expected {
+                return Err(ModelFault::Failed(format!(
+                    "the transformer gave {found} logits for an empty grid, and {expected} were expected"
+                )));
+            }
+            if logits.iter().flatten().any(|value| !value.is_finite()) {
+                return Err(ModelFault::NotFinite(
+                    "the transformer gives values that are not numbers for an empty grid".to_owned(),
+                ));
+            }
+        }
+        if info.has_tokenizer {
+            let grid = vec![0; info.positions()];
+            self.model.decode(&[&grid])?;
+        }
+        Ok(())
+    }
+}
+
+impl Debug for LoadedModel {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LoadedModel").field("name", &self.name).finish_non_exhaustive()
+    }
+}

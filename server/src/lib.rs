@@ -1,0 +1,11 @@
+//! The RayGen server: an engine that batches between steps, the gRPC API in front of it, and what runs them.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod engine;
+pub mod http;
+pub mod repository;
+pub mod serve;
+pub mod settings;
+pub mod telemetry;

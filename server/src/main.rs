@@ -1,0 +1,176 @@
+//! The `raygen-server` program.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Parser;
+use raygen_model::image::DecodeLimits;
+use raygen_server::api::Api;
+use raygen_server::engine::Engine;
+use raygen_server::repository::{self, Placement, Repository};
+use raygen_server::serve::{ServeOptions, serve};
+use raygen_server::settings::Settings;
+use raygen_server::{http, telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Large tensors come and go with every step; the system's allocator would give their memory back each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Threads for work that is neither the engine's nor the network's: reading and writing pictures.
+const BLOCKING_THREADS: usize = 16;
+
+/// Generates, encodes, decodes and scores chest X-rays over gRPC and gRPC-web. Not for diagnosis.
+#[derive(Parser)]
+#[command(name = "raygen-server", version)]
+struct Arguments {
+    /// Settings in TOML; see --print-config. Environment variables (RAYGEN_LISTEN, RAYGEN_ENGINE__MAX_SLOTS) and
+    /// options win over it.
+    #[arg(long, value_name = "FILE", env = "RAYGEN_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address of gRPC and gRPC-web [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of /metrics, /livez and /readyz [default: off].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// A bundle, or a directory of {model}/{version}/ bundles [default: the embedded model].
+    #[arg(long, value_name = "DIR")]
+    models: Option<String>,
+    /// auto, cpu or cuda[:N] [default: auto].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// auto, f32, bf16 or f16 [default: auto].
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
+    /// Print the settings as they came together, and end.
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed stderr changes nothing of the outcome.
+            let _ = writeln!(std::io::stderr(), "raygen-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let options = [
+        ("listen", &arguments.listen),
+        ("http", &arguments.http),
+        ("models", &arguments.models),
+        ("device", &arguments.device),
+        ("dtype", &arguments.dtype),
+    ];
+    let given = options.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value)));
+    // Variables that are not UTF-8 are none of ours.
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = Settings::layered(arguments.config.as_deref(), environment, given)?;
+    if arguments.print_config {
+        return std::io::stdout().write_all(settings.to_toml().as_bytes()).context("--print-config");
+    }
+    telemetry::start(&settings.log_filter, settings.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .context("the runtime cannot be started")?;
+    let outcome = runtime.block_on(run_server(settings));
+    // A blocked thread must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run_server(settings: Settings) -> Result<()> {
+    let stop = stop_signal()?;
+    // Ports first: a port that is taken is told before a minute of loading.
+    let listener = bind("listen", settings.listen).await?;
+    let http_listener = match settings.http {
+        Some(address) => Some(bind("http", address).await?),
+        None => None,
+    };
+
+    let placement = Placement::open(settings.device, settings.dtype).map_err(|problem| anyhow!("device: {problem}"))?;
+    let (models, loading_on) = (settings.models.clone(), placement.clone());
+    let repository = tokio::task::spawn_blocking(move || repository::load(models.as_deref(), &loading_on)).await??;
+    let repository = match &settings.default_model {
+        Some(name) => repository.with_default(name).context("default_model")?,
+        None => repository,
+    };
+
+    let engine = Engine::start(settings.engine).context("the engine's thread cannot be started")?;
+    let limits = DecodeLimits { max_bytes: settings.max_message_bytes, ..DecodeLimits::default() };
+    let address = listener.local_addr().context("listen")?;
+    let announcement = announcement(address, &repository, &placement);
+    let api = Api::new(engine, repository.into(), limits);
+    if let Some(listener) = http_listener {
+        let api = api.clone();
+        tokio::spawn(async move {
+            if let Err(error) = http::serve(listener, api).await {
+                tracing::error!(%error, "the HTTP port failed");
+            }
+        });
+    }
+    // Whoever started us may have stopped listening: that is no reason to end.
+    let _ = writeln!(std::io::stdout(), "{announcement}");
+    let options = ServeOptions { max_message_bytes: settings.max_message_bytes, drain_timeout: settings.drain_timeout };
+    serve(listener, api, options, stop).await?;
+    Ok(())
+}
+
+async fn bind(setting: &'static str, address: std::net::SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+/// The line that says all is ready, and one to try.
+fn announcement(address: std::net::SocketAddr, repository: &Repository, placement: &Placement) -> String {
+    let models: Vec<&str> = repository.ready().map(|model| model.name.as_str()).collect();
+    // Cargo tells its children.
+    let program =
+        if std::env::var_os("CARGO").is_some() { "cargo run --release -p raygen-client --" } else { "raygen" };
+    let endpoint = match address {
+        usual if usual == Settings::default().listen => String::new(),
+        other => format!(" --endpoint http://{other}"),
+    };
+    format!(
+        "raygen-server is ready on http://{address} with {} on {placement}\n\
+         Try: {program}{endpoint} generate \"Pneumonia with pleural effusion\" --out film.png",
+        models.join(", ")
+    )
+}
+
+/// Ends with the first SIGTERM or Ctrl-C; the second one ends the process.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C cannot be caught")?;
+    let (told, stop) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping; once more ends at once");
+        let _ = told.send(());
+        either(&mut terminate, &mut interrupt).await;
+        std::process::exit(130);
+    });
+    Ok(async move {
+        // The sender lives until it has sent.
+        let _ = stop.await;
+    })
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,162 @@
+//! The gRPC server around the API: layers, health, reflection, and the end: a drain with a bound.
+
+use std::future::Future;
+use std::time::Duration;
+
+use http::Method;
+use http::header::HeaderName;
+use raygen_proto::v1::model_service_server::ModelServiceServer;
+use raygen_proto::v1::ray_gen_service_server::RayGenServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tonic_web::GrpcWebLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
+
+use crate::api::{Api, DeadlineLayer};
+use crate::engine::EngineState;
+
+/// Services that have a health of their own; "" is the server as a whole.
+const SERVICES: [&str; 3] = ["", "raygen.v1.RayGenService", "raygen.v1.ModelService"];
+/// What a browser may read of a response.
+const EXPOSED: [&str; 4] = ["grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-retry-pushback-ms"];
+/// How long connections may take to close once their calls have ended: a health watch never ends by itself.
+const CLOSING: Duration = Duration::from_millis(500);
+/// How long a server whose engine is gone stays up to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Dead connections are noticed after about a minute.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(40), Duration::from_secs(20));
+/// Headers, grpc-timeout and metadata together.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Calls at once on one connection.
+const MAX_STREAMS: u32 = 256;
+
+/// Limits of the transport.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// Largest request message, in bytes.
+    pub max_message_bytes: usize,
+    /// How long work in flight may go on once the server was told to stop.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { max_message_bytes: 8 << 20, drain_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Why the server ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The transport's.
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The reflection service cannot be built.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The engine is gone.
+    #[error("the engine has stopped: {0}")]
+    Engine(String),
+    /// The server's task is gone.
+    #[error("the server's task ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Serves until `stop`, then drains: health says NOT_SERVING and new work is refused at once, work in flight goes on.
+///
+/// # Errors
+/// The server ended for another reason.
+pub async fn serve(
+    listener: TcpListener,
+    api: Api,
+    options: ServeOptions,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    set_health(&health, ServingStatus::Serving).await;
+
+    let rpc = RayGenServiceServer::new(api.clone())
+        .max_decoding_message_size(options.max_message_bytes)
+        .accept_compressed(CompressionEncoding::Gzip);
+    let models = ModelServiceServer::new(api.clone()).max_decoding_message_size(options.max_message_bytes);
+    let (quit, quitting) = oneshot::channel::<()>();
+    let router = Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .layer(cors())
+        .layer(GrpcWebLayer::new())
+        .layer(DeadlineLayer)
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(rpc)
+        .add_service(models);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let mut serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+        // A sender that is gone means the same as its message.
+        let _ = quitting.await;
+    }));
+
+    let mut engine = api.engine.state();
+    let failure = tokio::select! {
+        ended = &mut serving => return Ok(ended??),
+        () = stop => None,
+        failed = engine.wait_for(|state| *state != EngineState::Running) => match failed.as_deref() {
+            Ok(EngineState::Failed(why)) => Some(why.clone()),
+            _ => Some("its thread ended".to_owned()),
+        },
+    };
+    api.engine.close();
+    set_health(&health, ServingStatus::NotServing).await;
+    match &failure {
+        None => drain(&api, options.drain_timeout).await,
+        Some(_) => sleep(LAST_WORDS).await,
+    }
+    let _ = quit.send(());
+    if timeout(CLOSING, &mut serving).await.is_err() {
+        serving.abort();
+    }
+    failure.map_or(Ok(()), |why| Err(ServeError::Engine(why)))
+}
+
+async fn drain(api: &Api, limit: Duration) {
+    let running = api.calls().running();
+    if running > 0 {
+        tracing::info!(calls = running, limit_seconds = limit.as_secs(), "waiting for calls under way");
+    }
+    if timeout(limit, api.calls().all_ended()).await.is_err() {
+        tracing::warn!(calls = api.calls().running(), "the drain timeout has passed; calls under way are cut");
+    }
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(raygen_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Browsers of any origin may call: there are no cookies, and the address is loopback unless told otherwise.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::any())
+        .allow_headers(AllowHeaders::any())
+        .allow_methods([Method::POST, Method::GET, Method::OPTIONS])
+        .max_age(Duration::from_secs(3600))
+        .expose_headers(ExposeHeaders::list(EXPOSED.map(HeaderName::from_static)))
+        .vary([HeaderName::from_static("origin")])
+}

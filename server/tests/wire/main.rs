@@ -1,0 +1,12 @@
+//! The server over the wire: a real client and a real port; the fake model behind the engine, or a tiny real one.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "test code")]
+
+mod bundles;
+mod common;
+mod encode_and_score;
+mod generate;
+mod lifecycle;
+mod process;
+#[path = "../../../crates/model/tests/tiny/mod.rs"]
+mod tiny;

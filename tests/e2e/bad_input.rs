@@ -1,13 +1,15 @@
 //! The bad inputs that a server meets, over the wire: each is refused with the contract's code, reason and field, and
 //! the server goes on serving.
 
-use raygen_e2e::{Refused, Server, TestResult, Wire, impression};
+use raygen_e2e::{BundleCopy, Refused, Server, TestResult, Wire, impression};
 use raygen_proto::v1::{
     Canvas, DecodeRequest, EncodeRequest, GenerateRequest, GetModelRequest, ListModelsRequest, OutputOptions,
     SamplingParams, ScoreRequest, TokenGrid, canvas, encode_request,
     score_request::{Message, ScoreConfig, ScoreItem, score_item},
 };
 use tonic::{Code, Status};
+
+use crate::pictures::decode;
 
 /// What a refusal must say.
 struct Expected {
@@ -58,6 +60,8 @@ async fn impressions_that_are_none_are_refused() -> TestResult {
         ("nothing", "", "IMPRESSION_BLANK"),
         ("white space", " \t\r\n \u{a0}\u{3000}", "IMPRESSION_BLANK"),
         ("punctuation alone", "... --- !!", "IMPRESSION_BLANK"),
+        ("accents without letters", "\u{301}\u{308}", "IMPRESSION_BLANK"),
+        ("a pictogram alone", "🩻", "IMPRESSION_BLANK"),
         ("NUL", "Pulmonary\0edema", "FIELD_INVALID"),
         ("an escape", "Pulmonary \u{1b}[31medema", "FIELD_INVALID"),
         ("too many words", many_words.as_str(), "FIELD_INVALID"),
@@ -72,24 +76,28 @@ async fn impressions_that_are_none_are_refused() -> TestResult {
 }
 
 #[tokio::test]
-async fn odd_text_is_served_or_refused_but_never_breaks_anything() -> TestResult {
+async fn words_that_the_model_does_not_know_are_told_and_a_picture_comes() -> TestResult {
     let server = Server::shared()?;
     let wire = server.wire().await?;
-    for text in
-        ["\u{301}\u{308}", "\u{202e}amedE", "🩻", "[MASK] [CLS] [SEP]", "<s></s>", "肺炎", "Pneumonia\u{200b}", "a"]
-    {
+    let cases: [(&str, &[&str]); 7] = [
+        ("a", &["a"]),
+        ("肺炎", &["肺炎"]),
+        ("[MASK] [CLS] [SEP]", &["mask", "cls", "sep"]),
+        ("<s></s>", &["s"]),
+        ("\u{202e}amedE", &["amede"]),
+        ("Zebra crossing, ZEBRA!", &["zebra", "crossing"]),
+        // A word that is known stays one, whatever clings to it.
+        ("Pneumonia\u{200b}", &[]),
+    ];
+    for (text, unsupported) in cases {
         let request = GenerateRequest {
             sampling: Some(SamplingParams { step_count: Some(1), ..SamplingParams::default() }),
             ..impression(text)
         };
-        if let Err(status) = wire.generate(request).await {
-            let refused = Refused::from(&status);
-            assert_eq!(
-                (refused.code, refused.fields.first().map(String::as_str)),
-                (Code::InvalidArgument, Some("impression")),
-                "{text}"
-            );
-        }
+        let generated = wire.generate(request).await.map_err(|status| format!("{text}: {status}"))?;
+        assert_eq!(generated.admitted.unsupported_terms, unsupported, "{text}");
+        let picture = generated.samples.first().and_then(|sample| sample.image.as_ref()).ok_or("no picture")?;
+        decode(&picture.data)?;
     }
     still_serves(&wire).await
 }
@@ -137,17 +145,33 @@ async fn numbers_that_are_zero_huge_or_none_are_refused_by_field() -> TestResult
 
 #[tokio::test]
 async fn guidance_on_a_model_that_was_not_trained_for_it_is_refused_as_unsupported() -> TestResult {
-    let server = Server::shared()?;
+    let guided = || {
+        sampling(|sampling| {
+            sampling.guidance_scale = Some(2.0);
+            sampling.step_count = Some(2);
+        })
+    };
+    let negative = || GenerateRequest { negative_impression: "Edema.".to_owned(), ..guided() };
+    let bundle = BundleCopy::new()?;
+    bundle.change_config(|config| {
+        config["text"]["condition_dropout"] = false.into();
+        config["sampling"]["guidance_scale"] = 1.0.into();
+    })?;
+    let path = bundle.path().to_string_lossy().into_owned();
+    let server = Server::start(["--device", "cpu", "--models", &path])?;
     let wire = server.wire().await?;
-    let guided = sampling(|sampling| sampling.guidance_scale = Some(2.0));
-    let negative = GenerateRequest { negative_impression: "Edema.".to_owned(), ..impression("Pneumonia.") };
-    if wire.model().await?.supports_guidance {
-        wire.generate(guided).await?;
-    } else {
-        check("guidance", wire.generate(guided).await, &invalid("GUIDANCE_UNSUPPORTED", "sampling.guidance_scale"));
-        check("negative", wire.generate(negative).await, &invalid("GUIDANCE_UNSUPPORTED", "negative_impression"));
-    }
-    still_serves(&wire).await
+    assert!(!wire.model().await?.supports_guidance);
+    check("guidance", wire.generate(guided()).await, &invalid("GUIDANCE_UNSUPPORTED", "sampling.guidance_scale"));
+    let unguided = GenerateRequest { sampling: None, ..negative() };
+    check("negative", wire.generate(unguided).await, &invalid("GUIDANCE_UNSUPPORTED", "negative_impression"));
+    still_serves(&wire).await?;
+
+    // The built-in model was trained for it.
+    let wire = Server::shared()?.wire().await?;
+    assert!(wire.model().await?.supports_guidance);
+    wire.generate(guided()).await?;
+    wire.generate(negative()).await?;
+    Ok(())
 }
 
 #[tokio::test]

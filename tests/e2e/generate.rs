@@ -5,6 +5,13 @@ use raygen_proto::v1::{GenerateRequest, ImageFormat, OutputOptions, PreviewMode,
 
 use crate::pictures::{decode, holds, png_texts};
 
+/// In so few steps that a test of many pictures is soon done.
+fn quick(text: &str, seed: u64) -> GenerateRequest {
+    let sampling = SamplingParams { seed: Some(seed), step_count: Some(5), ..SamplingParams::default() };
+    GenerateRequest { sampling: Some(sampling), ..impression(text) }
+}
+
+/// In as many steps as the model asks for.
 fn seeded(text: &str, seed: u64) -> GenerateRequest {
     GenerateRequest {
         sampling: Some(SamplingParams { seed: Some(seed), ..SamplingParams::default() }),
@@ -89,14 +96,14 @@ async fn the_same_seed_gives_the_same_tokens_alone_and_amid_others() -> TestResu
 async fn a_sample_is_the_same_whatever_the_number_of_samples_and_the_previews() -> TestResult {
     let server = Server::shared()?;
     let wire = server.wire().await?;
-    let one = wire.generate(seeded("Cardiomegaly.", 55)).await?;
+    let one = wire.generate(quick("Cardiomegaly.", 55)).await?;
     let output = OutputOptions {
         preview_mode: PreviewMode::Decoded.into(),
         include_confidence: true,
         ..OutputOptions::default()
     };
     let three =
-        wire.generate(GenerateRequest { sample_count: 3, output: Some(output), ..seeded("Cardiomegaly.", 55) }).await?;
+        wire.generate(GenerateRequest { sample_count: 3, output: Some(output), ..quick("Cardiomegaly.", 55) }).await?;
     assert_eq!(three.samples.len(), 3);
     assert_eq!(one.samples[0].grid, three.samples[0].grid);
     assert_ne!(three.samples[0].grid, three.samples[1].grid);
@@ -115,9 +122,9 @@ async fn a_sample_is_the_same_whatever_the_number_of_samples_and_the_previews() 
 async fn different_seeds_and_different_impressions_give_different_pictures() -> TestResult {
     let server = Server::shared()?;
     let wire = server.wire().await?;
-    let first = wire.generate(seeded("Pulmonary edema, pleural effusion and pneumonia.", 1)).await?;
-    let seed = wire.generate(seeded("Pulmonary edema, pleural effusion and pneumonia.", 2)).await?;
-    let text = wire.generate(seeded("No acute cardiopulmonary abnormality.", 1)).await?;
+    let first = wire.generate(quick("Pulmonary edema, pleural effusion and pneumonia.", 1)).await?;
+    let seed = wire.generate(quick("Pulmonary edema, pleural effusion and pneumonia.", 2)).await?;
+    let text = wire.generate(quick("No acute cardiopulmonary abnormality.", 1)).await?;
     assert_ne!(first.samples[0].grid, seed.samples[0].grid);
     assert_ne!(first.samples[0].grid, text.samples[0].grid);
     // Without a seed the server draws one, and another the next time.
@@ -136,7 +143,7 @@ async fn every_format_says_that_the_picture_is_synthetic() -> TestResult {
     let side = wire.model().await?.image_size;
     let formatted = |format: ImageFormat| GenerateRequest {
         output: Some(OutputOptions { image_format: format.into(), ..OutputOptions::default() }),
-        ..seeded("Pneumonia.", 3)
+        ..quick("Pneumonia.", 3)
     };
     let jpeg = wire.generate(formatted(ImageFormat::Jpeg)).await?.samples.remove(0).image.ok_or("no picture")?;
     assert_eq!(jpeg.format(), ImageFormat::Jpeg);

@@ -11,3 +11,4 @@ mod round_trip;
 mod score;
 mod services;
 mod stopping;
+mod training;

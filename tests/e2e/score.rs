@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use raygen_e2e::{Server, TestResult, raygen, repository};
+use raygen_e2e::{Server, TestResult, raygen, raygen_with, repository};
 use serde_json::Value;
 
 use crate::pictures::films;
@@ -49,8 +49,12 @@ fn films_are_scored_reported_and_judged() -> TestResult {
         assert!(metric["value"].as_f64().is_some(), "{metric}");
         assert!(metric["protocol"].as_str().is_some_and(|protocol| !protocol.is_empty()), "{metric}");
     }
-    // Far better than chance, whose likelihood is that of a die with as many sides as the codebook.
+    // Better than chance, whose likelihood is that of a die with as many sides as the codebook.
     let nll = metric(&report, "nll")?["value"].as_f64().ok_or("no nll")?;
+    let model = raygen(here, ["models", "--json", "--endpoint", &endpoint])?;
+    let model: Value = serde_json::from_str(model.out.trim())?;
+    let chance = model["codebook_size"].as_f64().ok_or("no codebook_size")?.ln();
+    assert!(nll < chance - 0.5, "{nll:.3} nats a token, chance is {chance:.3}");
     let items: Vec<f64> =
         report["items"].as_array().into_iter().flatten().filter_map(|item| item["nll"].as_f64()).collect();
     assert!((items.iter().sum::<f64>() / 4.0 - nll).abs() < 1e-9, "the metric is not the mean of {items:?}");
@@ -77,7 +81,10 @@ fn a_bundle_is_scored_by_a_server_of_its_own() -> TestResult {
     let folder = tempfile::tempdir()?;
     manifest(folder.path(), 2)?;
     let bundle = repository("models/default").to_string_lossy().into_owned();
-    let ran = raygen(folder.path(), ["score", "--data", "films.csv", "--bundle", &bundle, "--json"])?;
+    // Settings of the user's own server, which would keep this one from starting.
+    let settings = [("RAYGEN_HTTP", "127.0.0.1:1"), ("RAYGEN_DTYPE", "none such"), ("RAYGEN_DEVICE", "cuda:99")];
+    let score = ["score", "--data", "films.csv", "--bundle", &bundle, "--json"];
+    let ran = raygen_with(&settings, folder.path(), score)?;
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     let events: Vec<Value> = ran.out.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let names: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();

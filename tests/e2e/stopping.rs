@@ -2,15 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use raygen_e2e::{Server, TestResult, impression};
+use raygen_e2e::{Refused, Server, TestResult, impression};
 use raygen_proto::v1::{GenerateRequest, SamplingParams, generate_response::Event};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 #[tokio::test]
 async fn an_idle_server_ends_at_once_with_0_even_while_a_health_watch_is_open() -> TestResult {
     let mut server = Server::start(["--device", "cpu"])?;
     let wire = server.wire().await?;
-    let mut health = tonic_health::pb::health_client::HealthClient::new(wire.channel);
-    let mut watch = health.watch(tonic_health::pb::HealthCheckRequest::default()).await?.into_inner();
+    let mut health = HealthClient::new(wire.channel);
+    let mut watch = health.watch(HealthCheckRequest::default()).await?.into_inner();
     assert!(watch.message().await?.is_some());
     server.terminate()?;
     let asked = Instant::now();
@@ -21,26 +23,36 @@ async fn an_idle_server_ends_at_once_with_0_even_while_a_health_watch_is_open() 
 }
 
 #[tokio::test]
-async fn a_generation_in_flight_is_finished_before_the_server_ends() -> TestResult {
+async fn a_generation_in_flight_is_finished_while_new_work_is_refused_and_then_the_server_ends() -> TestResult {
     let mut server = Server::start(["--device", "cpu"])?;
     let wire = server.wire().await?;
-    let sampling = SamplingParams { step_count: Some(40), ..SamplingParams::default() };
+    // Long enough for a second request to come while it runs.
+    let sampling = SamplingParams { step_count: Some(96), ..SamplingParams::default() };
     let request = GenerateRequest { sampling: Some(sampling), ..impression("Pulmonary edema.") };
     let mut stream = wire.raygen.clone().generate(request).await?.into_inner();
-    let mut told = false;
-    let (mut sample, mut summary) = (false, false);
-    while let Some(message) = stream.message().await? {
-        match message.event {
-            Some(Event::Progress(_)) if !told => {
-                told = true;
-                server.terminate()?;
-            }
-            Some(Event::Sample(_)) => sample = true,
-            Some(Event::Summary(_)) => summary = true,
-            _ => {}
+    loop {
+        let message = stream.message().await?.ok_or("it ended before its first step")?;
+        if matches!(message.event, Some(Event::Progress(_))) {
+            break;
         }
     }
-    assert!(told && sample && summary, "told {told}, sample {sample}, summary {summary}");
+
+    server.terminate()?;
+    let mut health = HealthClient::new(wire.channel.clone());
+    while health.check(HealthCheckRequest::default()).await?.into_inner().status() != ServingStatus::NotServing {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let outcome = wire.generate(impression("Pneumonia.")).await;
+    let refused = outcome.err().map(|status| Refused::from(&status)).ok_or("new work was taken")?;
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::Unavailable, "SHUTTING_DOWN"), "{refused:?}");
+
+    let (mut sample, mut summary) = (false, false);
+    while let Some(message) = stream.message().await? {
+        sample |= matches!(message.event, Some(Event::Sample(_)));
+        summary |= matches!(message.event, Some(Event::Summary(_)));
+    }
+    assert!(sample && summary, "sample {sample}, summary {summary}");
     assert_eq!(server.wait()?.code(), Some(0));
+    assert!(server.wire().await.is_err(), "something still listens");
     Ok(())
 }

@@ -70,6 +70,18 @@ impl BundleCopy {
         self.seal()
     }
 
+    /// Changes `config.json`, and the checksums with it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn change_config(&self, change: impl FnOnce(&mut serde_json::Value)) -> TestResult {
+        let path = self.path.join("config.json");
+        let mut config = serde_json::from_slice(&fs::read(&path)?)?;
+        change(&mut config);
+        fs::write(path, serde_json::to_vec_pretty(&config)?)?;
+        self.seal()
+    }
+
     /// Cuts a file to a share of its length. The checksums stay as they were.
     ///
     /// # Errors

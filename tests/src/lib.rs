@@ -12,7 +12,7 @@ mod wire;
 use std::path::{Path, PathBuf};
 
 pub use bundles::{BundleCopy, StoredTensor};
-pub use programs::{Ran, raygen};
+pub use programs::{Ran, raygen, raygen_with, trainer};
 pub use server::Server;
 pub use wire::{Generated, Refused, Wire, impression};
 

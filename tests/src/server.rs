@@ -4,20 +4,25 @@ use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
+    sync::{OnceLock, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use crate::{TestResult, Wire, programs};
+use crate::{Failure, TestResult, Wire, programs};
 
 /// Longest wait for a server to be ready, or to end.
 const LIMIT: Duration = Duration::from_secs(120);
 /// What the server's ready line says before its address.
 const READY: &str = "is ready on http://";
 
-/// The server that tests share which only call it; ends with the last of them.
-static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+/// Runs a server until its own input ends, which it does with the test program, however that ends. The shell gives up its
+/// outputs, so that they end with the server's.
+const UNTIL_WE_END: &str = r#""$@" & server=$!; exec >&- 2>&-; read -r nothing; kill -KILL "$server""#;
+
+/// The server that tests share which only call it. Starting it takes longer than most of them: it lives as long as the test
+/// program.
+static SHARED: OnceLock<Result<Server, String>> = OnceLock::new();
 
 /// A server; killed when dropped.
 #[derive(Debug)]
@@ -35,7 +40,11 @@ impl Server {
     /// # Errors
     /// It ends before that, with what it said.
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> TestResult<Self> {
-        let mut child = spawn(arguments)?;
+        Self::ready(spawn(programs::command("raygen-server")?, arguments)?)
+    }
+
+    /// Waits for the ready line.
+    fn ready(mut child: Child) -> TestResult<Self> {
         let (sender, ready) = mpsc::channel();
         let output = child.stdout.take().ok_or("no standard output")?;
         std::thread::spawn(move || {
@@ -56,7 +65,11 @@ impl Server {
                 Ok(server)
             }
             Err(_) => {
-                server.child.kill()?;
+                // The shell around a shared server kills it when its input ends.
+                match server.child.stdin.take() {
+                    Some(input) => drop(input),
+                    None => server.child.kill()?,
+                }
                 Err(format!("the server did not become ready: {}", server.last_words()).into())
             }
         }
@@ -66,14 +79,14 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::start`].
-    pub fn shared() -> TestResult<Arc<Self>> {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = shared.upgrade() {
-            return Ok(server);
-        }
-        let server = Arc::new(Self::start(["--device", "cpu"])?);
-        *shared = Arc::downgrade(&server);
-        Ok(server)
+    pub fn shared() -> TestResult<&'static Self> {
+        let start = || {
+            let mut shell = programs::without_settings(Command::new("sh"));
+            shell.args(["-c", UNTIL_WE_END, "sh"]).arg(programs::program("raygen-server")?).stdin(Stdio::piped());
+            Self::ready(spawn(shell, ["--device", "cpu"])?)
+        };
+        let shared = SHARED.get_or_init(|| start().map_err(|error| error.to_string()));
+        shared.as_ref().map_err(|problem| Failure::from(problem.as_str()))
     }
 
     /// Starts a server that should refuse to, and gives its exit code and what it said.
@@ -81,7 +94,7 @@ impl Server {
     /// # Errors
     /// It goes on running.
     pub fn refuses<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> TestResult<(i32, String)> {
-        let mut child = spawn(arguments)?;
+        let mut child = spawn(programs::command("raygen-server")?, arguments)?;
         let errors = collect(child.stderr.take().ok_or("no standard error")?);
         let mut server = Self { child, address: String::new(), ready_line: String::new(), errors: Some(errors) };
         let status = server.wait()?;
@@ -144,8 +157,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> TestResult<Child> {
-    let mut command = programs::command("raygen-server")?;
+fn spawn<S: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = S>) -> TestResult<Child> {
     command.args(["--listen", "127.0.0.1:0"]).args(arguments);
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }

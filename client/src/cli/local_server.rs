@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -23,6 +24,8 @@ const REPEATED_LINES: usize = 8;
 /// What the server says once it serves; log lines before that may name other addresses.
 const READY: &str = "is ready on";
 const LOCAL_ADDRESS: &str = "127.0.0.1:";
+/// What every setting's variable begins with.
+const SETTINGS_PREFIX: &str = "RAYGEN_";
 
 /// A running server; ended when dropped.
 #[derive(Debug)]
@@ -39,13 +42,7 @@ impl LocalServer {
         }
         let program = find()?;
         let failed = |problem: String| Failure::NotJudged(format!("{}: {problem}", program.display()));
-        let mut child = Command::new(&program)
-            .args(["--listen", "127.0.0.1:0", "--models"])
-            .arg(bundle)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
+        let mut child = command(&program, bundle, env::vars_os().map(|(name, _)| name))
             .spawn()
             .map_err(|error| failed(format!("cannot be started: {error}")))?;
         let (sender, mut lines) = mpsc::channel(64);
@@ -84,6 +81,18 @@ impl LocalServer {
     pub(crate) async fn stop(mut self) {
         let _ = self.child.kill().await;
     }
+}
+
+/// How the server is started. Settings in the environment are meant for a server of the user's: they could give this one
+/// a port that is taken, another device or another model.
+fn command(program: &Path, bundle: &Path, variables: impl Iterator<Item = OsString>) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--listen", "127.0.0.1:0", "--models"]).arg(bundle);
+    for name in variables.filter(|name| name.to_string_lossy().starts_with(SETTINGS_PREFIX)) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
 }
 
 /// The server beside this program, or else in PATH.
@@ -133,6 +142,15 @@ mod tests {
         assert_eq!(address(line).as_deref(), Some("127.0.0.1:40123"));
         assert_eq!(address("metrics on http://127.0.0.1:9090"), None);
         assert_eq!(address("raygen-server is ready on http://127.0.0.1:0"), None);
+    }
+
+    #[test]
+    fn settings_in_the_environment_do_not_reach_it() {
+        let names = ["RAYGEN_HTTP", "PATH", "RAYGEN_ENGINE__MAX_SLOTS"];
+        let command = command(Path::new("raygen-server"), Path::new("bundle"), names.into_iter().map(OsString::from));
+        let mut changed: Vec<_> = command.as_std().get_envs().collect();
+        changed.sort();
+        assert_eq!(changed, [("RAYGEN_ENGINE__MAX_SLOTS".as_ref(), None), ("RAYGEN_HTTP".as_ref(), None)]);
     }
 
     #[tokio::test]

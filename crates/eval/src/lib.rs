@@ -15,5 +15,5 @@ mod similarity;
 pub use diversity::{Measure, mean_pairwise};
 pub use error::EvalError;
 pub use gray::GrayImage;
-pub use psnr::psnr;
+pub use psnr::{PSNR_CAP, psnr, psnr_capped};
 pub use similarity::{MS_SSIM_SMALLEST_SIDE, SSIM_SMALLEST_SIDE, ms_ssim, ssim};

@@ -20,12 +20,18 @@ use crate::{
 
 /// Space around tiles, in pixels.
 const GAP: usize = 4;
-/// Height of a line of text, in pixels, at the sheet's text scale of one.
-const LINE: usize = font::HEIGHT + 3;
+/// Height of a line of text, in font pixels.
+const LINE: usize = font::HEIGHT + 2;
+/// Width of a tile for each pixel of the sheet that a font pixel is wide: the text stays legible where a sheet of large
+/// pictures is shown reduced.
+const TILE_PER_SCALE: usize = 64;
+/// Largest size of a font pixel.
+const LARGEST_SCALE: usize = 4;
 const BACKGROUND: u8 = 255;
 const INK: u8 = 0;
 
-/// Rows of pictures, each row under its own label. Pictures keep their size; a tile is as large as the largest of them.
+/// Rows of pictures, each row under its own label. Pictures keep their size; a tile is as large as the largest of them, and
+/// the text grows with it.
 #[derive(Debug, Clone)]
 pub struct Sheet {
     columns: usize,
@@ -91,32 +97,34 @@ impl Sheet {
         let tiles = || self.rows.iter().flat_map(|row| &row.tiles);
         let tile_width = tiles().map(|tile| tile.width).max().unwrap_or(ADVANCE);
         let tile_height = tiles().map(|tile| tile.height).max().unwrap_or(0);
+        let scale = (tile_width / TILE_PER_SCALE).clamp(1, LARGEST_SCALE);
+        let (advance, line_height) = (ADVANCE * scale, LINE * scale);
         let width = GAP + self.columns * (tile_width + GAP);
-        let line_length = ((width - 2 * GAP) / ADVANCE).max(1);
+        let line_length = ((width - 2 * GAP) / advance).max(1);
         let title = wrapped(&self.title, line_length);
         let labels: Vec<Vec<String>> = self.rows.iter().map(|row| wrapped(&row.label, line_length)).collect();
 
         let header_lines = title.len() + usize::from(!self.column_labels.is_empty());
         let label_lines: usize = labels.iter().map(Vec::len).sum();
-        let height = GAP + (header_lines + label_lines) * LINE + self.rows.len() * (tile_height + GAP);
+        let height = GAP + (header_lines + label_lines) * line_height + self.rows.len() * (tile_height + GAP);
         let mut raster = Raster { width, height, pixels: vec![BACKGROUND; width * height] };
 
         let mut y = GAP;
         for line in &title {
-            raster.write(GAP, y, line);
-            y += LINE;
+            raster.write(GAP, y, line, scale);
+            y += line_height;
         }
         if !self.column_labels.is_empty() {
             for (column, label) in self.column_labels.iter().take(self.columns).enumerate() {
-                let fits: String = label.chars().take(tile_width / ADVANCE).collect();
-                raster.write(GAP + column * (tile_width + GAP), y, &fits);
+                let fits: String = label.chars().take(tile_width / advance).collect();
+                raster.write(GAP + column * (tile_width + GAP), y, &fits, scale);
             }
-            y += LINE;
+            y += line_height;
         }
         for (row, label) in self.rows.iter().zip(&labels) {
             for line in label {
-                raster.write(GAP, y, line);
-                y += LINE;
+                raster.write(GAP, y, line, scale);
+                y += line_height;
             }
             for (column, tile) in row.tiles.iter().enumerate() {
                 raster.draw(GAP + column * (tile_width + GAP), y, tile);
@@ -159,17 +167,24 @@ impl Raster {
         }
     }
 
-    /// Writes a line of text whose top left corner is at (x, y); what falls outside is cut.
-    fn write(&mut self, x: usize, y: usize, text: &str) {
+    /// Writes a line of text whose top left corner is at (x, y), each font pixel `scale` pixels wide and high; what falls
+    /// outside is cut.
+    fn write(&mut self, x: usize, y: usize, text: &str, scale: usize) {
         for (place, character) in text.chars().enumerate() {
             for (column, bits) in font::glyph(character).into_iter().enumerate() {
-                let x = x + place * ADVANCE + column;
+                let x = x + (place * ADVANCE + column) * scale;
                 for row in (0..font::HEIGHT).filter(|row| bits >> row & 1 == 1) {
-                    if x < self.width && y + row < self.height {
-                        self.pixels[(y + row) * self.width + x] = INK;
-                    }
+                    self.dot(x, y + row * scale, scale);
                 }
             }
+        }
+    }
+
+    /// A square of ink; what falls outside is cut.
+    fn dot(&mut self, x: usize, y: usize, side: usize) {
+        let (left, right) = (x.min(self.width), (x + side).min(self.width));
+        for y in y.min(self.height)..(y + side).min(self.height) {
+            self.pixels[y * self.width..][left..right].fill(INK);
         }
     }
 }
@@ -234,6 +249,19 @@ mod tests {
         let raster = sheet.render();
         assert_eq!((info.width as usize, info.height as usize), (raster.width, raster.height));
         assert_eq!(decoded, raster.pixels);
+        Ok(())
+    }
+
+    #[test]
+    fn the_text_grows_with_the_pictures_and_the_sheet_with_the_text() -> Result<(), EvalError> {
+        let pixels = [1.0_f32; 128 * 128];
+        let picture = GrayImage::new(128, 128, &pixels)?;
+        let mut sheet = Sheet::new(2);
+        sheet.row("I", &[picture, picture])?;
+        let raster = sheet.render();
+        assert_eq!(raster.height, GAP + 2 * LINE + 128 + GAP);
+        // All ink is the letter's: a stem of seven font pixels with two serifs of two more each, every one 2 x 2 pixels.
+        assert_eq!(raster.pixels.iter().filter(|pixel| **pixel == INK).count(), (7 + 4) * 4);
         Ok(())
     }
 

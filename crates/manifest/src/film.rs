@@ -1,10 +1,15 @@
 //! Films and the table that holds them.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+};
 
 use serde::Serialize;
 
-use crate::{Labels, ManifestError};
+use crate::{Labels, ManifestError, split::split_by_hash};
 
 /// What a film is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -77,7 +82,7 @@ pub struct Film {
     pub path: PathBuf,
     /// Line of the manifest where its row starts, from 1.
     pub line: u64,
-    /// What it is used for.
+    /// What the manifest says that it is used for; [`Manifest::split_of`] knows it for every film.
     pub split: Option<Split>,
     /// Whose film it is.
     pub patient: Option<String>,
@@ -116,12 +121,24 @@ pub struct Manifest {
     pub films: Vec<Film>,
     /// What a person should hear once: columns that are ignored, labels that count for no class.
     pub notices: Vec<String>,
+    /// The split of each group with a film whose split is written.
+    pub(crate) group_splits: HashMap<String, Split>,
 }
 
 impl Manifest {
+    /// What a film of this manifest is used for: the split that is written for it or for another film of its patient,
+    /// or else one by a hash of the patient: `val` for a tenth of the patients, `train` for the others, always the same.
+    ///
+    /// No patient is ever in two splits.
+    #[must_use]
+    pub fn split_of(&self, film: &Film) -> Split {
+        let written = film.split.or_else(|| self.group_splits.get(film.group()).copied());
+        written.unwrap_or_else(|| split_by_hash(film.group()))
+    }
+
     /// The films of one split, in the order of the file.
     pub fn split(&self, split: Split) -> impl Iterator<Item = &Film> {
-        self.films.iter().filter(move |film| film.split == Some(split))
+        self.films.iter().filter(move |film| self.split_of(film) == split)
     }
 
     /// Checks that every film is there.

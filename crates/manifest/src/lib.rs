@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Manifest::read`] checks the whole table before it returns: whatever is wrong is said with the file, the line and
-//! the column. [`Manifest::check_files`] checks that the films themselves are there.
+//! the column. [`Manifest::check_files`] checks that the films themselves are there. [`Manifest::split_of`] says what each
+//! film is used for, also where the manifest does not.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ mod error;
 mod film;
 mod labels;
 mod read;
+mod split;
 
 pub use error::ManifestError;
 pub use film::{Film, Manifest, Split, View};

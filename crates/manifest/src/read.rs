@@ -36,9 +36,9 @@ impl Manifest {
         if films.is_empty() {
             return Err(ManifestError::Empty { file: file.to_owned() });
         }
-        check_splits(file, &films)?;
+        let group_splits = group_splits(file, &films)?;
         let notices = notices(&columns, &films);
-        Ok(Self { file: file.to_owned(), films, notices })
+        Ok(Self { file: file.to_owned(), films, notices, group_splits })
     }
 }
 
@@ -110,8 +110,8 @@ fn parsed<T: FromStr<Err = String>>(field: Option<String>) -> Result<Option<T>, 
     field.map(|text| text.parse()).transpose()
 }
 
-/// No patient may be in two splits; a film without a split is in none.
-fn check_splits(file: &Path, films: &[Film]) -> Result<(), ManifestError> {
+/// The written split of each patient: none may be in two. A patient whose films have none written is left out.
+fn group_splits(file: &Path, films: &[Film]) -> Result<HashMap<String, Split>, ManifestError> {
     let mut seen: HashMap<&str, (Split, u64)> = HashMap::new();
     for film in films {
         let Some(split) = film.split else { continue };
@@ -127,7 +127,7 @@ fn check_splits(file: &Path, films: &[Film]) -> Result<(), ManifestError> {
             });
         }
     }
-    Ok(())
+    Ok(seen.into_iter().map(|(group, (split, _))| (group.to_owned(), split)).collect())
 }
 
 fn notices(columns: &Columns, films: &[Film]) -> Vec<String> {

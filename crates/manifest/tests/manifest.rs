@@ -142,3 +142,33 @@ fn a_split_gives_its_films_in_file_order() -> TestResult {
     assert_eq!(ids, ["b.png", "c.png"]);
     Ok(())
 }
+
+#[test]
+fn a_film_without_a_split_takes_that_of_its_patient_wherever_it_stands() -> TestResult {
+    let folder = folder_with("path,split,patient\na.png,,p1\nb.png,test,p1\nc.png,,p1\nd.png,val,p2\ne.png,,p2\n")?;
+    let manifest = Manifest::read(folder.path().join("films.csv"))?;
+    let splits: Vec<Split> = manifest.films.iter().map(|film| manifest.split_of(film)).collect();
+    assert_eq!(splits, [Split::Test, Split::Test, Split::Test, Split::Val, Split::Val]);
+    assert_eq!(manifest.split(Split::Val).count(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_manifest_without_splits_keeps_whole_patients_for_validation() -> TestResult {
+    let mut table = "path,patient\n".to_owned();
+    for film in 0..600 {
+        table.push_str(&format!("{film}.png,p{}\n", film % 200));
+    }
+    let folder = folder_with(&table)?;
+    let manifest = Manifest::read(folder.path().join("films.csv"))?;
+    let mut patients: std::collections::BTreeMap<&str, Vec<Split>> = std::collections::BTreeMap::new();
+    for film in &manifest.films {
+        patients.entry(film.group()).or_default().push(manifest.split_of(film));
+    }
+    assert!(patients.values().all(|splits| splits.len() == 3 && splits.iter().all(|split| *split == splits[0])));
+    let val = patients.values().filter(|splits| splits[0] == Split::Val).count();
+    assert!((10..=30).contains(&val), "{val} of 200 patients");
+    assert_eq!(manifest.split(Split::Test).count(), 0);
+    assert_eq!(manifest.split(Split::Train).count() + manifest.split(Split::Val).count(), 600);
+    Ok(())
+}

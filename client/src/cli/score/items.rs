@@ -41,9 +41,8 @@ impl Films {
             SplitName::Test => Some(Split::Test),
             SplitName::All => None,
         };
-        let split_at_all = manifest.films.iter().any(|film| film.split.is_some());
-        if split_at_all && wanted.is_some() {
-            manifest.films.retain(|film| film.split == wanted);
+        if let Some(split) = wanted {
+            manifest.films = manifest.split(split).cloned().collect();
         }
         let before = manifest.films.len();
         manifest.films.retain(|film| film.impression.is_some());
@@ -53,7 +52,10 @@ impl Films {
         }
         if manifest.films.is_empty() {
             let which = wanted.map_or_else(|| "film".to_owned(), |split| format!("film of the split \"{split}\""));
-            let problem = format!("{}: there is no {which} with an impression; choose with --split", data.display());
+            let problem = format!(
+                "{}: there is no {which} with an impression; choose another with --split, or --split all",
+                data.display()
+            );
             return Err(Failure::Usage(problem));
         }
         manifest.check_files().map_err(usage)?;
@@ -152,10 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_without_splits_is_scored_whole() -> TestResult {
-        let folder = folder("path,impression\na,Edema.\nb,Clear.\n", &["a", "b"])?;
-        let films = Films::select(&folder.path().join("films.csv"), SplitName::Val, Output::new(true));
-        assert_eq!(films.ok().map(|films| films.count()), Some(2));
+    fn a_manifest_without_splits_is_split_as_the_trainer_splits_it() -> TestResult {
+        let names: Vec<String> = (0..40).map(|film| format!("{film}.png")).collect();
+        let rows: String = names.iter().map(|name| format!("{name},Edema.\n")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let folder = folder(&format!("path,impression\n{rows}"), &names)?;
+        let data = folder.path().join("films.csv");
+        let select = |split| Films::select(&data, split, Output::new(true)).ok().map(|films| films.films);
+        let (train, val) = (select(SplitName::Train).ok_or("no train")?, select(SplitName::Val).ok_or("no val")?);
+        assert!((1..=10).contains(&val.len()) && train.len() + val.len() == 40, "{} and {}", train.len(), val.len());
+        let manifest = Manifest::read(&data)?;
+        assert!(val.iter().all(|film| manifest.split_of(film) == Split::Val));
+        assert_eq!(select(SplitName::All).map(|films| films.len()), Some(40));
         Ok(())
     }
 }

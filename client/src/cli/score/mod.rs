@@ -54,7 +54,7 @@ pub(crate) struct ScoreArguments {
     /// The manifest (CSV): path, split, impression, labels, ...
     #[arg(long, value_name = "MANIFEST")]
     data: PathBuf,
-    /// Which films; a manifest without splits is scored whole.
+    /// Which films. Where the manifest names no split, a tenth of the patients are val and the others train.
     #[arg(long, value_enum, default_value = "val")]
     split: SplitName,
     /// models/{model} or models/{model}/versions/{version}; needed where the server has several.

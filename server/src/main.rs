@@ -80,6 +80,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.print_config {
         return std::io::stdout().write_all(settings.to_toml().as_bytes()).context("--print-config");
     }
+    telemetry::keep_panics_to_their_place();
     telemetry::start(&settings.log_filter, settings.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -110,10 +111,9 @@ async fn run_server(settings: Settings) -> Result<()> {
     };
 
     let engine = Engine::start(settings.engine).context("the engine's thread cannot be started")?;
-    let limits = DecodeLimits { max_bytes: settings.max_message_bytes, ..DecodeLimits::default() };
     let address = listener.local_addr().context("listen")?;
     let announcement = announcement(address, &repository, &placement);
-    let api = Api::new(engine, repository.into(), limits);
+    let api = Api::new(engine, repository.into(), DecodeLimits::default()).with_reader_timeout(settings.reader_timeout);
     if let Some(listener) = http_listener {
         let api = api.clone();
         tokio::spawn(async move {

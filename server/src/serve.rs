@@ -47,7 +47,7 @@ pub struct ServeOptions {
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { max_message_bytes: 8 << 20, drain_timeout: Duration::from_secs(30) }
+        Self { max_message_bytes: 36 << 20, drain_timeout: Duration::from_secs(30) }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::telemetry::LogFormat;
 const PREFIX: &str = "RAYGEN_";
 /// Most slots and places in the queue: more is a mistake, not a plan.
 const MOST: usize = 65_536;
-/// Longest time to wait for work in flight.
-const LONGEST_DRAIN: u64 = 86_400;
+/// Longest time to wait for work in flight, or for a reader.
+const LONGEST_WAIT: u64 = 86_400;
 
 /// All settings of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// Largest request message, in bytes.
     pub max_message_bytes: usize,
+    /// How long a client may read nothing before its request is cancelled.
+    pub reader_timeout: Duration,
     /// How long work in flight may go on after SIGTERM.
     pub drain_timeout: Duration,
     /// Which log lines to write.
@@ -53,7 +55,8 @@ impl Default for Settings {
             device: DeviceChoice::Auto,
             dtype: DtypeChoice::Auto,
             engine: EngineSettings::default(),
-            max_message_bytes: 8 << 20,
+            max_message_bytes: 36 << 20,
+            reader_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -139,14 +142,20 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "max_message_bytes",
-        help: "Largest request message, in bytes.",
+        help: "Largest request message, in bytes; pictures in it may have 32 MiB and 16 Mi pixels.",
         read: |s, v| number(v, 1024, 1 << 30).map(|n| s.max_message_bytes = n),
         show: |s| s.max_message_bytes.to_string(),
     },
     Setting {
+        name: "reader_timeout_seconds",
+        help: "How long a client may read nothing of its stream before its request is cancelled.",
+        read: |s, v| number(v, 1, LONGEST_WAIT).map(|n| s.reader_timeout = Duration::from_secs(n)),
+        show: |s| s.reader_timeout.as_secs().to_string(),
+    },
+    Setting {
         name: "drain_timeout_seconds",
         help: "How long work in flight may go on after SIGTERM.",
-        read: |s, v| number(v, 0, LONGEST_DRAIN).map(|n| s.drain_timeout = Duration::from_secs(n)),
+        read: |s, v| number(v, 0, LONGEST_WAIT).map(|n| s.drain_timeout = Duration::from_secs(n)),
         show: |s| s.drain_timeout.as_secs().to_string(),
     },
     Setting {
@@ -334,6 +343,7 @@ mod tests {
             ("RAYGEN_DTYPE", "f8", "dtype"),
             ("RAYGEN_LOG__FORMAT", "xml", "log.format"),
             ("RAYGEN_DRAIN_TIMEOUT_SECONDS", "-1", "drain_timeout_seconds"),
+            ("RAYGEN_READER_TIMEOUT_SECONDS", "0", "reader_timeout_seconds"),
         ] {
             let error = of(variable, value);
             assert!(error.starts_with(&format!("{variable}: {name}: ")), "{error}");

@@ -1,7 +1,8 @@
 //! Logs to stderr. No event ever holds an impression: it may be a patient's report.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::panic::{Location, PanicHookInfo};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
@@ -48,6 +49,20 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|error| format!("{filter:?} is not a log filter: {error}"))
 }
 
+/// From now on a panic says its thread and its place on stderr, and nothing else: its own text may hold an impression.
+pub fn keep_panics_to_their_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        // A stderr that is gone must not make a panic of a panic.
+        let _ = writeln!(std::io::stderr(), "{}", panic_line(panic));
+    }));
+}
+
+fn panic_line(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let place = panic.location().map(Location::to_string).unwrap_or_else(|| "an unknown place".to_owned());
+    format!("thread {:?} panicked at {place}; this is a bug of the server", thread.name().unwrap_or("without a name"))
+}
+
 /// Starts logging to stderr. A second call changes nothing.
 pub fn start(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -61,4 +76,30 @@ pub fn start(filter: &str, format: LogFormat) {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_says_where_it_was_and_nothing_of_its_text() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let before = std::panic::take_hook();
+        let kept = Arc::clone(&lines);
+        std::panic::set_hook(Box::new(move |panic| {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(panic_line(panic));
+        }));
+        let named = std::thread::Builder::new().name("raygen-engine".to_owned());
+        let ended = named.spawn(|| panic!("the impression of a patient")).expect("a thread").join();
+        std::panic::set_hook(before);
+        assert!(ended.is_err());
+        // Other tests may panic on purpose meanwhile.
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = lines.iter().find(|line| line.contains("telemetry.rs")).expect("a line");
+        assert!(ours.starts_with("thread \"raygen-engine\" panicked at "), "{ours}");
+        assert!(!ours.contains("patient"), "{ours}");
+    }
 }

@@ -42,16 +42,14 @@ pub fn draw(
 ) -> Result<()> {
     let model = Model::load(&Bundle::open(bundle)?, &Device::Cpu, DType::F32)?;
     let params = changes.apply(&model.info().sampling)?;
-    let mut pictures = Vec::new();
+    let mut rows = Vec::new();
     for impression in impressions {
         let grids =
             sample(&model, impression, samples, &params).with_context(|| format!("impression {impression:?}"))?;
-        for grid in &grids {
-            pictures.extend(model.decode(&[grid.as_slice()])?);
-        }
-        eprintln!("{impression}");
+        let grids: Vec<&[u32]> = grids.iter().map(Vec::as_slice).collect();
+        rows.push((impression.clone(), model.decode(&grids)?));
     }
-    write_sheet(out, &pictures, columns.unwrap_or(samples as usize)).with_context(|| out.display().to_string())
+    write_sheet(out, &rows, columns.unwrap_or(samples as usize))
 }
 
 fn sample(model: &Model, impression: &str, samples: u32, params: &SamplingParams) -> Result<Vec<Vec<u32>>> {

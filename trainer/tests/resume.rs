@@ -125,7 +125,7 @@ fn another_trainer_in_the_same_directory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = RunConfig::read(&tiny_run(folder.path())).unwrap();
     let out = folder.path().join("run");
-    let held = raygen_trainer::run::RunDirectory::open(&out, &config).unwrap();
+    let held = raygen_trainer::run::RunDirectory::open(&out).unwrap();
     let error = stages::run(&config, &out, &Device::Cpu, &StopSignal::default()).unwrap_err();
     assert!(error.to_string().contains("another trainer"), "{error:#}");
     drop(held);

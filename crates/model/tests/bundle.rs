@@ -245,6 +245,13 @@ fn a_configuration_whose_parts_do_not_fit_is_refused_by_field() {
         (&|c| c["components"]["transformer"]["text_width"] = 13.into(), "components.transformer.text_width"),
         (&|c| c["text"]["max_tokens"] = 16.into(), "text.max_tokens"),
         (&|c| c["sampling"]["step_count"] = 0.into(), "sampling.step_count"),
+        (
+            &|c| {
+                c["text"]["condition_dropout"] = false.into();
+                c["sampling"]["guidance_scale"] = 2.0.into();
+            },
+            "sampling.guidance_scale",
+        ),
         (&|c| c["components"]["vqgan"] = "yes".into(), "config.json"),
     ] {
         let message = fields(change);

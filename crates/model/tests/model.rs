@@ -147,16 +147,52 @@ fn grids_and_ids_that_do_not_fit_are_refused() {
 fn an_approximate_picture_has_the_patches_decided_so_far() {
     let model = model();
     let undecided = vec![24; 64];
-    assert!(model.approximate(&undecided).unwrap().pixels.iter().all(|&value| value == 0.5));
+    // Four rounds over 24 ids in grids of 64: the first calls measure, one decode each.
+    let measuring = (0..100).take_while(|_| model.approximate(&undecided).unwrap().is_none()).count();
+    assert_eq!(measuring, 3, "the fourth decode is the last");
+    assert!(model.approximate(&undecided).unwrap().unwrap().pixels.iter().all(|&value| value == 0.5));
 
     let ids = complete_grid(4);
-    let rough = model.approximate(&ids).unwrap();
-    assert_eq!(rough, model.approximate(&ids).unwrap());
+    let rough = model.approximate(&ids).unwrap().unwrap();
+    assert_eq!(rough, model.approximate(&ids).unwrap().unwrap());
     // Nearer to its own decoded picture than to another one's.
     let decoded = model.decode(&[&ids, &complete_grid(1)]).unwrap();
     let distance =
         |other: &Picture| -> f32 { rough.pixels.iter().zip(&other.pixels).map(|(a, b)| (a - b).powi(2)).sum() };
     assert!(distance(&decoded[0]) < distance(&decoded[1]));
+}
+
+#[test]
+fn patches_that_cannot_be_measured_are_not_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("bundle");
+    // Finite weights that overflow: pictures that are not numbers.
+    tiny::write_with(&target, &tiny::config(1), |component, tensors| {
+        if component == Component::VqGan {
+            for name in ["decoder.conv_in.weight", "decoder.conv_in.bias"] {
+                let spoilt = (tensors[name].ones_like().unwrap() * f64::from(f32::MAX)).unwrap();
+                tensors.insert(name.to_owned(), spoilt);
+            }
+        }
+    });
+    let model = Model::load(&Bundle::open(&target).unwrap(), &Device::Cpu, DType::F32).unwrap();
+    let first = model.approximate(&complete_grid(0)).unwrap_err();
+    assert!(matches!(first, ModelError::NotFinite { .. }), "{first}");
+    let second = model.approximate(&complete_grid(0)).unwrap_err();
+    assert!(matches!(second, ModelError::NoPatches(_)), "{second}");
+}
+
+#[test]
+fn a_film_of_many_grays_has_the_grid_of_its_8_bit_copy() {
+    let model = model();
+    for seed in 0..24usize {
+        let pixels =
+            (0..tiny::SIDE * tiny::SIDE).map(|i| ((i * 7919 + seed * 104_729) % 9973) as f32 / 9972.0).collect();
+        let film = Picture::new(tiny::SIDE, tiny::SIDE, pixels).unwrap();
+        let kept = film.to_u8().into_iter().map(|value| f32::from(value) / 255.0).collect();
+        let kept = Picture::new(tiny::SIDE, tiny::SIDE, kept).unwrap();
+        assert_eq!(model.encode(&[&film]).unwrap(), model.encode(&[&kept]).unwrap(), "film {seed}");
+    }
 }
 
 #[test]

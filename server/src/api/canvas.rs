@@ -36,6 +36,11 @@ enum Regenerate {
     Undecided,
 }
 
+/// Whether a canvas has a picture that will be decoded.
+pub(super) fn holds_picture(canvas: &v1::Canvas) -> bool {
+    canvas.mask.is_some() || matches!(canvas.source, Some(Source::Image(_)))
+}
+
 /// Checks a canvas. CPU-bound.
 pub(super) fn check(canvas: &v1::Canvas, info: &ModelInfo, limits: &DecodeLimits) -> Result<Canvas, Violation> {
     let invalid = |field: &str, description: &str| Violation::new(field, Reason::FieldInvalid, description);

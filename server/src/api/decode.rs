@@ -9,16 +9,16 @@ use tonic::Request;
 use super::errors::ApiError;
 use super::validate::{self, Violations};
 use super::{Api, Deadline, blocking, picture};
-use crate::engine::{EngineError, LoadedModel, Ticket};
+use crate::engine::{EngineError, LoadedModel, Ticket, Work};
 
 pub(super) async fn serve(api: &Api, request: Request<v1::DecodeRequest>) -> Result<v1::DecodeResponse, ApiError> {
     let deadline = Deadline::of(&request);
-    let ticket = api.engine.try_enter(1, deadline.instant())?;
+    let ticket = api.engine.try_enter(Work::ONE, deadline.instant())?;
     let request = request.into_inner();
     let model = api.repository.resolve(&request.model)?;
 
     let mut violations = Violations::default();
-    violations.keep(validate::has(model.info().has_tokenizer, "VQ-GAN", &model));
+    violations.keep(validate::has(model.info().has_vqgan, "VQ-GAN", &model));
     let format = violations.keep(picture::format("image_format", request.image_format)).flatten();
     let grid = request.grid.unwrap_or_default();
     let ids = violations.keep(validate::grid("grid", &grid, model.info(), false));

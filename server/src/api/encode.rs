@@ -6,14 +6,12 @@ use raygen_model::image::{ImageFormat, Picture, Provenance};
 use raygen_proto::v1;
 use raygen_proto::v1::encode_request::Input;
 use raygen_proto::v1::encode_response::{Embedding, Event};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::errors::{ApiError, Reason, Violation};
 use super::validate::{self, Violations};
-use super::{Api, Deadline, Messages, blocking, decode, picture};
-use crate::engine::{EngineError, LoadedModel, ModelInfo, Ticket};
+use super::{Api, Deadline, Messages, blocking, decode, picture, reply};
+use crate::engine::{self, EngineError, LoadedModel, ModelInfo, Ticket};
 
 /// A request that is in order.
 enum Work {
@@ -34,38 +32,30 @@ pub(super) async fn serve(
         status
     })?;
 
-    let (sender, receiver) = mpsc::channel(1);
+    // Behind a reconstruction comes nothing, and without one there is a single event.
+    let is_last: fn(&v1::EncodeResponse) -> bool = match &reconstruct {
+        None => |_: &v1::EncodeResponse| true,
+        Some(_) => |response: &v1::EncodeResponse| matches!(response.event, Some(Event::Reconstruction(_))),
+    };
+    let (reply, reading) = reply::channel(call, None, 1, api.reader_timeout, is_last);
     tokio::spawn(async move {
-        let mut call = call;
-        let send = |event| v1::EncodeResponse { event: Some(event) };
-        if sender.send(Ok(send(first))).await.is_err() {
+        let send = |event| Ok(v1::EncodeResponse { event: Some(event) });
+        let Some(ids) = reconstruct else {
+            return reply.finish(send(first)).await;
+        };
+        if reply.send(send(first)).await.is_err() {
             return;
         }
-        let outcome = match reconstruct {
-            None => Ok(None),
-            Some(ids) => tokio::select! {
-                biased;
-                () = sender.closed() => return,
-                () = deadline.passed() => Err(EngineError::DeadlineExceeded.into()),
-                image = reconstruction(&api, &model, deadline, ids) => image.map(Some),
-            },
+        let image = tokio::select! {
+            biased;
+            () = reply.closed() => return,
+            () = deadline.passed() => Err(EngineError::DeadlineExceeded.into()),
+            image = reconstruction(&api, &model, deadline, ids) => image,
         };
-        match outcome {
-            Ok(None) => call.end(Code::Ok),
-            Ok(Some(image)) => {
-                if sender.send(Ok(send(Event::Reconstruction(image)))).await.is_ok() {
-                    call.end(Code::Ok);
-                }
-            }
-            Err(error) => {
-                let status = Status::from(error);
-                call.end(status.code());
-                // A reader that left meanwhile needs no status.
-                let _ = sender.send(Err(status)).await;
-            }
-        }
+        let last = image.map_err(Status::from).and_then(|image| send(Event::Reconstruction(image)));
+        reply.finish(last).await;
     });
-    Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    Ok(Response::new(Box::pin(reading)))
 }
 
 /// Everything up to the first event, so that what is refused is refused before the response begins.
@@ -74,12 +64,13 @@ async fn begin(
     deadline: Deadline,
     request: v1::EncodeRequest,
 ) -> Result<(Arc<LoadedModel>, Event, Option<Vec<u32>>), ApiError> {
-    let ticket = api.engine.try_enter(1, deadline.instant())?;
+    let ticket = api.engine.try_enter(engine::Work::ONE, deadline.instant())?;
     let model = api.repository.resolve(&request.model)?;
     let reconstruct = request.include_reconstruction;
     let limits = api.limits;
     let checked = Arc::clone(&model);
-    match blocking(move || check(request, &checked, &limits)).await? {
+    let holds_picture = matches!(request.input, Some(Input::Image(_)));
+    match api.checking(holds_picture, move || check(request, &checked, &limits)).await? {
         Work::Text(tokens) => {
             let event = embed(api, ticket, &model, deadline, tokens).await?;
             Ok((model, event, None))
@@ -105,7 +96,7 @@ fn check(
             None
         }
         Some(Input::Image(image)) => {
-            violations.keep(validate::has(info.has_tokenizer, "VQ-GAN", model));
+            violations.keep(validate::has(info.has_vqgan, "VQ-GAN", model));
             violations.keep(picture::read_prepared("image", &image, info.image_size, limits)).map(Work::Picture)
         }
         Some(Input::Impression(text)) => {
@@ -163,7 +154,7 @@ async fn reconstruction(
     deadline: Deadline,
     ids: Vec<u32>,
 ) -> Result<v1::Image, ApiError> {
-    let ticket = api.engine.enter(1).await?;
+    let ticket = api.engine.enter(engine::Work::ONE).await?;
     let decoded = decode::one(api, ticket, model, deadline, ids).await?;
     let provenance = Provenance::decoded(&model.name);
     blocking(move || picture::write(&decoded, ImageFormat::Png, &provenance)).await

@@ -78,6 +78,9 @@ pub enum ApiError {
     /// The engine's answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The client is there and does not read.
+    #[error("nothing was read for {} s, so the request was cancelled; read the stream as it comes", .0.as_secs())]
+    Stalled(Duration),
     /// Not offered yet.
     #[error("{0}")]
     Unimplemented(String),
@@ -143,6 +146,7 @@ impl ApiError {
             Self::ModelNotReady { soon: true, .. } => (Code::Unavailable, Reason::ModelNotReady),
             Self::ModelNotReady { soon: false, .. } => (Code::FailedPrecondition, Reason::ModelNotReady),
             Self::RequestIdInFlight(_) => (Code::Aborted, Reason::RequestIdInFlight),
+            Self::Stalled(_) => (Code::Cancelled, Reason::Cancelled),
             Self::Unimplemented(_) => (Code::Unimplemented, Reason::Unimplemented),
             Self::Internal(_) => (Code::Internal, Reason::Internal),
             Self::Engine(error) => match error {

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use raygen_model::image::{DecodeLimits, ImageFormat, Provenance};
 use raygen_proto::v1;
 use raygen_proto::v1::generate_response::{Admitted, Event, Progress, Sample, Summary};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use super::call::{Call, RequestId};
+use super::call::RequestId;
 use super::canvas::{self, Canvas, CanvasSource};
 use super::encode::{grid_of, token_grid};
 use super::errors::ApiError;
+use super::reply::{self, Reply};
 use super::validate::{self, Violations};
 use super::{Api, Deadline, Messages, blocking, picture};
-use crate::engine::{self, EngineError, Envelope, Generation, Inbox, LoadedModel};
+use crate::engine::{self, EngineError, Envelope, Generation, Inbox, LoadedModel, Work};
 
 /// A request that is in order, but for a picture that has to be encoded first.
 struct Checked {
@@ -38,9 +37,6 @@ struct Stream {
     inbox: Inbox,
     writer: Writer,
     deadline: Deadline,
-    call: Call,
-    /// Held until the stream ends.
-    _request_id: Option<RequestId>,
 }
 
 pub(super) async fn serve(
@@ -57,10 +53,9 @@ pub(super) async fn serve(
     })?;
     let first = v1::GenerateResponse { sequence: 0, sample_index: 0, event: Some(Event::Admitted(admitted)) };
     // One message on its way: what the reader does not take stays with the engine, which drops previews.
-    let (sender, receiver) = mpsc::channel(1);
-    let stream = Stream { inbox, writer, deadline, call, _request_id: request_id };
-    tokio::spawn(stream.run(first, sender));
-    Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    let (reply, reading) = reply::channel(call, request_id, 1, api.reader_timeout, is_summary);
+    tokio::spawn(Stream { inbox, writer, deadline }.run(first, reply));
+    Ok(Response::new(Box::pin(reading)))
 }
 
 /// Everything that can refuse a request.
@@ -70,20 +65,21 @@ async fn begin(
     request: v1::GenerateRequest,
 ) -> Result<(Inbox, Writer, Admitted, Option<RequestId>), ApiError> {
     // The door first: a server that is full or going does not look at the rest.
-    drop(api.engine.try_enter(0, deadline.instant())?);
+    drop(api.engine.try_enter(Work::NONE, deadline.instant())?);
     let model = api.repository.resolve(&request.model)?;
     let request_id = take_request_id(api, &request.request_id)?;
     let impression: Arc<str> = Arc::from(request.impression.as_str());
     let (checked_model, limits) = (Arc::clone(&model), api.limits);
-    let Checked { mut generation, canvas, format } =
-        blocking(move || check(&request, checked_model, deadline, &limits)).await?;
+    let holds_picture = request.canvas.as_ref().is_some_and(canvas::holds_picture);
+    let checked = api.checking(holds_picture, move || check(&request, checked_model, deadline, &limits)).await?;
+    let Checked { mut generation, canvas, format } = checked;
 
     if let Some(mut canvas) = canvas {
         let source = std::mem::replace(&mut canvas.source, CanvasSource::Grid(Vec::new()));
         let ids = match source {
             CanvasSource::Grid(ids) => ids,
             CanvasSource::Picture(prepared) => {
-                let ticket = api.engine.try_enter(1, deadline.instant())?;
+                let ticket = api.engine.try_enter(Work::ONE, deadline.instant())?;
                 grid_of(api, ticket, &model, deadline, prepared).await?
             }
         };
@@ -120,8 +116,8 @@ fn check(
     let mut violations = Violations::default();
     violations.keep(validate::has(info.has_transformer, "transformer", &model));
     violations.keep(validate::has(info.has_text_encoder, "text encoder", &model));
-    violations.keep(validate::has(info.has_tokenizer, "VQ-GAN", &model));
-    let complete = info.has_transformer && info.has_text_encoder && info.has_tokenizer;
+    violations.keep(validate::has(info.has_vqgan, "VQ-GAN", &model));
+    let complete = info.has_transformer && info.has_text_encoder && info.has_vqgan;
     if !complete {
         violations.finish()?;
         return Err(ApiError::Internal("an incomplete model was not refused".to_owned()));
@@ -164,34 +160,26 @@ fn check(
 // === impl Stream ===
 
 impl Stream {
-    /// Sends events until the last one, the deadline, or the reader leaves. Dropping the inbox cancels the work.
-    async fn run(mut self, first: v1::GenerateResponse, sender: mpsc::Sender<Result<v1::GenerateResponse, Status>>) {
+    /// Sends events until the last one, the deadline, or the reader leaves or stalls. Dropping the inbox cancels the work.
+    async fn run(mut self, first: v1::GenerateResponse, reply: Reply<v1::GenerateResponse>) {
         let mut message: Result<_, Status> = Ok(first);
         loop {
-            let ended = match &message {
-                Ok(response) => matches!(response.event, Some(Event::Summary(_))).then_some(Code::Ok),
-                Err(status) => Some(status.code()),
-            };
-            if let Some(code) = ended {
-                let Self { inbox, mut call, _request_id, .. } = self;
+            if message.as_ref().map_or(true, is_summary) {
                 // The engine may let go now; the last message may wait for its reader.
-                drop(inbox);
-                if sender.send(message).await.is_ok() {
-                    call.end(code);
-                }
-                return;
+                drop(self.inbox);
+                return reply.finish(message).await;
             }
             let sent = tokio::select! {
                 biased;
                 () = self.deadline.passed() => None,
-                sent = sender.send(message) => Some(sent),
+                sent = reply.send(message) => Some(sent),
             };
             message = match sent {
                 None => Err(late()),
                 Some(Err(_)) => return,
                 Some(Ok(())) => tokio::select! {
                     biased;
-                    () = sender.closed() => return,
+                    () = reply.closed() => return,
                     () = self.deadline.passed() => Err(late()),
                     next = self.next() => next,
                 },
@@ -214,6 +202,11 @@ impl Stream {
         let message = if picture { blocking(move || writer.message(envelope)).await } else { writer.message(envelope) };
         message.map_err(Status::from)
     }
+}
+
+/// The message behind which nothing comes.
+fn is_summary(response: &v1::GenerateResponse) -> bool {
+    matches!(response.event, Some(Event::Summary(_)))
 }
 
 fn late() -> Status {

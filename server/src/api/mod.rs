@@ -9,14 +9,17 @@ mod errors;
 mod generate;
 mod models;
 mod picture;
+mod reply;
 mod score;
 mod validate;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raygen_model::image::DecodeLimits;
 use raygen_proto::v1;
+use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -37,14 +40,57 @@ pub struct Api {
     pub(crate) repository: Arc<Repository>,
     pub(crate) calls: Calls,
     pub(crate) limits: DecodeLimits,
+    /// How long a reader may take nothing before its request is cancelled.
+    pub(crate) reader_timeout: Duration,
+    /// Clients' pictures that are read at once: each may need hundreds of megabytes while it is.
+    pictures: Arc<Semaphore>,
 }
+
+/// Clients' pictures read at once.
+const PICTURES_AT_ONCE: usize = 2;
+/// See [`Api::with_reader_timeout`].
+const READER_TIMEOUT: Duration = Duration::from_secs(60);
 
 // === impl Api ===
 
 impl Api {
     /// The service over an engine and its models.
     pub fn new(engine: Engine, repository: Arc<Repository>, limits: DecodeLimits) -> Self {
-        Self { engine, repository, calls: Calls::default(), limits }
+        Self {
+            engine,
+            repository,
+            calls: Calls::default(),
+            limits,
+            reader_timeout: READER_TIMEOUT,
+            pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
+        }
+    }
+
+    /// The same, but a client may take nothing for `timeout` before its request is cancelled; otherwise a minute.
+    #[must_use]
+    pub fn with_reader_timeout(mut self, timeout: Duration) -> Self {
+        self.reader_timeout = timeout;
+        self
+    }
+
+    /// Checks a request off the runtime's threads; where it holds pictures, not beside more than one other.
+    pub(crate) async fn checking<T: Send + 'static>(
+        &self,
+        holds_picture: bool,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let permit = if holds_picture {
+            let permit = Arc::clone(&self.pictures).acquire_owned().await;
+            Some(permit.map_err(|_| ApiError::Internal("pictures are read no more".to_owned()))?)
+        } else {
+            None
+        };
+        blocking(move || {
+            // Held until the work is done, even if its caller leaves meanwhile.
+            let _permit = permit;
+            work()
+        })
+        .await
     }
 
     /// The engine behind it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use raygen_model::image::Picture;
 use raygen_model::sampler::SampleState;
 
 use super::model::LoadedModel;
@@ -38,6 +39,7 @@ impl Worker {
     fn finish(&mut self, finished: Vec<Stepped>) {
         for (model, rows) in self.by_model(finished) {
             let began = Instant::now();
+            let mut rough = Rough::new(&model);
             let grids: Vec<&[u32]> = rows.iter().map(|stepped| stepped.state.ids.as_slice()).collect();
             let pictures = decode_each(&model, &grids);
             let took = began.elapsed();
@@ -55,18 +57,17 @@ impl Worker {
                 };
                 request.decoded(took);
                 request.samples.remove(&row.sample);
-                if request.wants_preview(state) {
+                // Grids alone were sent at once.
+                if request.wants_preview(state) && request.generation.preview != Preview::Tokens {
                     let mut progress = request.progress(state);
                     progress.picture = match request.generation.preview {
                         // The last preview is the result itself.
                         Preview::Decoded => Some(picture.clone()),
-                        Preview::Approximate => model.model.approximate(&state.ids).ok(),
+                        Preview::Approximate => rough.picture(&state.ids),
                         Preview::None | Preview::Tokens => None,
                     };
-                    if progress.picture.is_some() {
-                        let dropped = request.outbox.progress(row.sample, progress);
-                        self.stats.previews_dropped(dropped);
-                    }
+                    let dropped = request.outbox.progress(row.sample, progress);
+                    self.stats.previews_dropped(dropped);
                 }
                 request.finished(row.sample, Finished { ids: state.ids.clone(), picture });
                 self.stats.picture_done();
@@ -93,13 +94,14 @@ impl Worker {
                 .collect();
             let grids: Vec<&[u32]> = filled.iter().map(Vec::as_slice).collect();
             let mut pictures = decode_each(&model, &grids).into_iter();
+            let mut rough = Rough::new(&model);
             let took = began.elapsed();
             for (stepped, decoded) in rows.iter().zip(decoded) {
                 let picture = if decoded {
                     // A preview that cannot be decoded is only a preview: the grid is sent without it.
                     pictures.next().and_then(Result::ok)
                 } else {
-                    model.model.approximate(&stepped.state.ids).ok()
+                    rough.picture(&stepped.state.ids)
                 };
                 let Some(request) = self.requests.get_mut(&stepped.row.request) else {
                     continue;
@@ -150,6 +152,30 @@ impl Worker {
             }
         }
         groups
+    }
+}
+
+/// Approximate pictures of one turn. While the patches are being measured a turn takes one decode for them, however many
+/// rows ask; their grids are sent without a picture.
+struct Rough<'a> {
+    model: &'a LoadedModel,
+    measuring: bool,
+}
+
+// === impl Rough ===
+
+impl<'a> Rough<'a> {
+    fn new(model: &'a LoadedModel) -> Self {
+        Self { model, measuring: false }
+    }
+
+    fn picture(&mut self, ids: &[u32]) -> Option<Picture> {
+        if self.measuring {
+            return None;
+        }
+        let picture = self.model.model.approximate(ids);
+        self.measuring = matches!(picture, Ok(None));
+        picture.ok().flatten()
     }
 }
 

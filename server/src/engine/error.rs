@@ -47,7 +47,7 @@ pub enum EngineError {
         /// What it said.
         detail: String,
     },
-    /// The engine is no more.
+    /// The engine is no more, or is about to be: its device is lost.
     #[error("the engine has stopped: {detail}")]
     Stopped {
         /// Why.
@@ -60,6 +60,7 @@ impl From<ModelFault> for EngineError {
         match fault {
             ModelFault::NotFinite(_) => Self::Numeric { step: None },
             ModelFault::Failed(detail) => Self::Model { detail },
+            ModelFault::DeviceLost(detail) => Self::Stopped { detail },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A scripted model: small, quick, and able to be slow, to fail, to give NaN and to panic. For tests of the engine and the wire.
+//! A scripted model: small, quick, and able to be slow, to fail, to give NaN, to lose its device and to panic. For tests of the engine and the wire.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,11 @@ pub const FAIL: &str = "makefail";
 /// A word that makes a step panic.
 pub const PANIC: &str = "makepanic";
 
+/// A word that makes any batch with its row lose the device.
+pub const LOST: &str = "makelost";
+
 /// Words that the fake model "knows".
-const KNOWN: [&str; 8] = ["no", "acute", "pneumonia", "effusion", "edema", NAN, FAIL, PANIC];
+const KNOWN: [&str; 9] = ["no", "acute", "pneumonia", "effusion", "edema", NAN, FAIL, PANIC, LOST];
 
 /// What the test sees and sets while the model is served.
 #[derive(Debug, Default)]
@@ -26,6 +29,7 @@ pub struct Controls {
     step_millis: AtomicU64,
     batches: Mutex<Vec<usize>>,
     conditions: AtomicU64,
+    to_measure: AtomicU64,
 }
 
 /// A model whose logits are a hash of the grid and the words.
@@ -43,6 +47,16 @@ impl Controls {
     /// Makes each step take this long.
     pub fn slow(&self, step: Duration) {
         self.step_millis.store(u64::try_from(step.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Makes so many calls of `approximate` measure, instead of giving a picture.
+    pub fn measures(&self, calls: u64) {
+        self.to_measure.store(calls, Ordering::Relaxed);
+    }
+
+    /// Calls of `approximate` that will still measure.
+    pub fn left_to_measure(&self) -> u64 {
+        self.to_measure.load(Ordering::Relaxed)
     }
 
     /// Rows of each step so far.
@@ -75,7 +89,7 @@ impl FakeModel {
             codebook_size: 16,
             max_text_tokens: 16,
             supports_guidance: true,
-            has_tokenizer: true,
+            has_vqgan: true,
             has_transformer: true,
             has_text_encoder: true,
             default_sampling: sampling,
@@ -165,6 +179,9 @@ impl StepModel for FakeModel {
             if text.contains(FAIL) {
                 return Err(ModelFault::Failed("a row was told to fail".to_owned()));
             }
+            if text.contains(LOST) {
+                return Err(ModelFault::DeviceLost("a row was told to lose it".to_owned()));
+            }
             #[expect(clippy::panic, reason = "what this fake is for")]
             if text.contains(PANIC) {
                 panic!("a row was told to panic");
@@ -188,8 +205,12 @@ impl StepModel for FakeModel {
         Ok(grids.iter().map(picture).collect())
     }
 
-    fn approximate(&self, ids: &[u32]) -> Result<Picture, ModelFault> {
-        self.decode(&[ids]).map(|mut pictures| pictures.remove(0))
+    fn approximate(&self, ids: &[u32]) -> Result<Option<Picture>, ModelFault> {
+        let left = |left: u64| left.checked_sub(1);
+        if self.controls.to_measure.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            return Ok(None);
+        }
+        self.decode(&[ids]).map(|mut pictures| pictures.pop())
     }
 
     fn encode(&self, pictures: &[&Picture]) -> Result<Vec<Vec<u32>>, ModelFault> {

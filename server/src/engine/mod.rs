@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 
-pub use admission::{Admission, Ticket};
+pub use admission::{Admission, Ticket, Work};
 pub use error::EngineError;
 pub use model::{Condition, Embedding, LoadedModel, ModelFault, ModelInfo, ModelRow, StepModel};
 pub use outbox::{Envelope, Event, Finished, Inbox, Progress, Summary};
@@ -76,8 +76,8 @@ impl Engine {
     /// The system gives no thread.
     pub fn start(settings: EngineSettings) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
-        let admission = Arc::new(Admission::new(settings.queue_capacity));
         let stats = Arc::new(EngineStats::new(settings.max_slots));
+        let admission = Arc::new(Admission::new(settings.queue_capacity, Arc::clone(&stats)));
         let (failed, state) = watch::channel(EngineState::Running);
         let worker = Worker::new(settings.max_slots, Arc::clone(&admission), Arc::clone(&stats), failed);
         std::thread::Builder::new().name("raygen-engine".to_owned()).spawn(move || worker.run(&inbox))?;
@@ -90,7 +90,7 @@ impl Engine {
     /// Refused at once: the queue is full, the deadline cannot be met, or the server is going.
     pub fn generate(&self, generation: Generation) -> Result<(Inbox, u32), EngineError> {
         self.check_running()?;
-        let ticket = self.admission.try_enter(generation.row_steps(), generation.deadline, Instant::now())?;
+        let ticket = self.admission.try_enter(generation.work(), generation.deadline, Instant::now())?;
         self.generate_admitted(generation, ticket)
     }
 
@@ -130,18 +130,18 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::generate`].
-    pub fn try_enter(&self, row_steps: u64, deadline: Option<Instant>) -> Result<Ticket, EngineError> {
+    pub fn try_enter(&self, work: Work, deadline: Option<Instant>) -> Result<Ticket, EngineError> {
         self.check_running()?;
-        self.admission.try_enter(row_steps, deadline, Instant::now())
+        self.admission.try_enter(work, deadline, Instant::now())
     }
 
     /// Takes a place, waiting for one: for streams that were admitted and go on.
     ///
     /// # Errors
     /// The engine is gone.
-    pub async fn enter(&self, row_steps: u64) -> Result<Ticket, EngineError> {
+    pub async fn enter(&self, work: Work) -> Result<Ticket, EngineError> {
         self.check_running()?;
-        self.admission.enter(row_steps).await
+        self.admission.enter(work).await
     }
 
     /// Lets nobody new in; what was admitted goes on.

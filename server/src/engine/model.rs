@@ -3,10 +3,14 @@
 use std::any::Any;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use raygen_model::image::Picture;
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextTokens;
+
+/// How long a warm-up may go on measuring patches: start-up stays short with large models, too.
+const MEASURING: Duration = Duration::from_secs(1);
 
 /// What is known of a model before it computes anything.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +28,7 @@ pub struct ModelInfo {
     /// Whether guidance works.
     pub supports_guidance: bool,
     /// Whether it turns pictures into grids and back.
-    pub has_tokenizer: bool,
+    pub has_vqgan: bool,
     /// Whether it generates and scores.
     pub has_transformer: bool,
     /// Whether it reads text.
@@ -54,6 +58,9 @@ pub enum ModelFault {
     /// It came to values that are not numbers.
     #[error("{0}")]
     NotFinite(String),
+    /// The device itself failed: nothing will ever be computed on it again in this process.
+    #[error("the device is lost: {0}")]
+    DeviceLost(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -142,11 +149,12 @@ pub trait StepModel: Send + Sync {
     /// As [`Self::logits`].
     fn decode(&self, grids: &[&[u32]]) -> Result<Vec<Picture>, ModelFault>;
 
-    /// A rough picture of a grid, decided or not, out of each id's mean patch: no decoder pass from the second call on.
+    /// A rough picture of a grid, decided or not, out of each id's mean patch. `None` while the patches are being
+    /// measured, at most one decode a call; after that no decoder pass at all.
     ///
     /// # Errors
-    /// As [`Self::logits`].
-    fn approximate(&self, ids: &[u32]) -> Result<Picture, ModelFault>;
+    /// As [`Self::logits`]. A failed measurement is remembered, not tried again.
+    fn approximate(&self, ids: &[u32]) -> Result<Option<Picture>, ModelFault>;
 
     /// The grids of pictures of the model's own size.
     ///
@@ -176,7 +184,9 @@ impl LoadedModel {
         self.model.info()
     }
 
-    /// One step of one row and a decode: what the first request would wait for otherwise.
+    /// One step of one row, a decode and, as far as a second goes, the mean patches: what the first requests would
+    /// wait for otherwise. Patches that take longer are measured decode by decode, when approximate previews are asked
+    /// for.
     ///
     /// # Errors
     /// The model fails on an empty grid; it cannot serve then.
@@ -199,9 +209,22 @@ impl LoadedModel {
                 ));
             }
         }
-        if info.has_tokenizer {
+        if info.has_vqgan {
             let grid = vec![0; info.positions()];
             self.model.decode(&[&grid])?;
+            let began = Instant::now();
+            while began.elapsed() < MEASURING {
+                match self.model.approximate(&grid) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => break,
+                    Err(ModelFault::DeviceLost(detail)) => return Err(ModelFault::DeviceLost(detail)),
+                    // It generates all the same, only without these previews.
+                    Err(fault) => {
+                        tracing::warn!(model = self.name, %fault, "there will be no approximate previews");
+                        break;
+                    }
+                }
+            }
         }
         Ok(())
     }

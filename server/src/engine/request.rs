@@ -6,7 +6,7 @@ use std::time::Instant;
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextTokens;
 
-use super::admission::Ticket;
+use super::admission::{Ticket, Work};
 use super::model::LoadedModel;
 
 /// What to send before the result.
@@ -46,10 +46,9 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Rows times steps: what admission reckons with.
-    pub fn row_steps(&self) -> u64 {
-        let rows = if self.params.guidance_scale == 1.0 { 1 } else { 2 };
-        rows * self.starts.len() as u64 * u64::from(self.params.step_count)
+    /// What admission reckons with.
+    pub fn work(&self) -> Work {
+        Work { samples: self.starts.len() as u64, steps: u64::from(self.params.step_count) }
     }
 }
 

@@ -66,6 +66,8 @@ fn logits_of_each(model: &LoadedModel, batch: &[ModelRow<'_>]) -> Vec<Result<Vec
             let fault = ModelFault::Failed(format!("{} rows of logits came for {} rows", logits.len(), batch.len()));
             vec![Err(fault); batch.len()]
         }
+        // Nothing will be computed on a lost device, for no row.
+        Err(fault @ ModelFault::DeviceLost(_)) => vec![Err(fault); batch.len()],
         Err(fault) if batch.len() == 1 => vec![Err(fault)],
         Err(_) => batch.iter().flat_map(|row| logits_of_each(model, std::slice::from_ref(row))).collect(),
     }
@@ -83,6 +85,7 @@ fn decode_batch(model: &LoadedModel, batch: &[&[u32]]) -> Vec<Result<Picture, En
             let detail = format!("{} pictures came for {} grids", pictures.len(), batch.len());
             vec![Err(EngineError::Model { detail }); batch.len()]
         }
+        Err(fault @ ModelFault::DeviceLost(_)) => vec![Err(fault.into()); batch.len()],
         Err(fault) if batch.len() == 1 => vec![Err(fault.into())],
         Err(_) => batch.iter().flat_map(|grid| decode_batch(model, std::slice::from_ref(grid))).collect(),
     }

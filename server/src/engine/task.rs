@@ -11,8 +11,8 @@ use super::model::LoadedModel;
 
 /// A piece of work and whoever waits for it.
 pub(super) trait Task: Send {
-    /// Does it and answers.
-    fn run(self: Box<Self>);
+    /// Does it and answers. What comes back is why the engine cannot go on, if that is what it came to.
+    fn run(self: Box<Self>) -> Option<String>;
     /// Answers that it was not done.
     fn fail(self: Box<Self>, error: EngineError);
     /// Whether nobody waits any more.
@@ -36,10 +36,15 @@ where
     T: Send + 'static,
     F: FnOnce(&LoadedModel) -> Result<T, EngineError> + Send + 'static,
 {
-    fn run(self: Box<Self>) {
+    fn run(self: Box<Self>) -> Option<String> {
         let outcome = (self.work)(&self.model);
+        let stopped = match &outcome {
+            Err(EngineError::Stopped { detail }) => Some(detail.clone()),
+            _ => None,
+        };
         // Whoever asked may be gone; then nobody needs the answer.
         let _ = self.reply.send(outcome);
+        stopped
     }
 
     fn fail(self: Box<Self>, error: EngineError) {

@@ -1,6 +1,5 @@
 //! The engine's thread: commands in, then turn after turn of expiring, one task, filling slots, a step, delivering.
 
-use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,6 +29,8 @@ pub(super) struct Worker {
     admission: Arc<Admission>,
     pub(super) stats: Arc<EngineStats>,
     state: watch::Sender<EngineState>,
+    /// Why nothing can be computed any more, once that is known.
+    lost: Option<String>,
 }
 
 /// A row that has just taken a step.
@@ -55,15 +56,22 @@ impl Worker {
             admission,
             stats,
             state,
+            lost: None,
         }
     }
 
-    /// Works until every handle is dropped, or until a panic: then everyone is told and the engine stays down.
+    /// Works until every handle is dropped, or until a panic or the loss of the device: then everyone is told and the engine
+    /// stays down.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         while self.receive(commands) {
             let turn = catch_unwind(AssertUnwindSafe(|| self.turn(Instant::now())));
-            if let Err(panic) = turn {
-                self.fail_all(&panic_text(&*panic));
+            let lost = match turn {
+                Ok(()) => self.lost.take(),
+                // The panic's own text may hold what a client wrote, so it goes nowhere; the hook has said where it was.
+                Err(_) => Some("a step panicked; this is a bug of the server".to_owned()),
+            };
+            if let Some(detail) = lost {
+                self.fail_all(&detail);
                 return;
             }
         }
@@ -135,7 +143,8 @@ impl Worker {
     /// One task a turn, so that neither tasks nor samples wait for more than one of the others.
     fn run_one_task(&mut self) {
         if let Some(task) = self.tasks.pop_front() {
-            task.run();
+            let stopped = task.run();
+            self.lost = self.lost.take().or(stopped);
         }
     }
 
@@ -201,7 +210,9 @@ impl Worker {
         let (outcomes, computed) = step(model, batch);
         let took = began.elapsed();
         self.stats.step_of(computed);
-        self.admission.measured(computed, took);
+        if computed > 0 {
+            self.admission.measured(took);
+        }
 
         let mut previous = None;
         let mut stepped = Vec::with_capacity(outcomes.len());
@@ -221,6 +232,9 @@ impl Worker {
     }
 
     pub(super) fn fail(&mut self, id: RequestId, error: EngineError) {
+        if let EngineError::Stopped { detail } = &error {
+            self.lost.get_or_insert_with(|| detail.clone());
+        }
         self.scheduler.remove(id);
         if let Some(request) = self.requests.remove(&id) {
             request.outbox.fail(error);
@@ -228,7 +242,7 @@ impl Worker {
     }
 
     fn fail_all(&mut self, detail: &str) {
-        tracing::error!(detail, "the engine's thread panicked; nothing can be served any more");
+        tracing::error!(detail, "the engine has stopped; nothing can be served any more");
         // First the state, so that nobody who is told finds the engine running.
         self.state.send_replace(EngineState::Failed(detail.to_owned()));
         self.admission.shut();
@@ -242,13 +256,6 @@ impl Worker {
         self.scheduler = Scheduler::new(1);
         self.stats.set_slots_in_use(0);
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        return (*text).to_owned();
-    }
-    panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use raygen_model::sampler::SamplingParams;
 use tokio::sync::watch;
 
 use super::*;
-use crate::engine::admission::Admission;
-use crate::engine::fake::{Controls, FAIL, FakeModel, NAN, PANIC};
+use crate::engine::admission::{Admission, Work};
+use crate::engine::fake::{Controls, FAIL, FakeModel, LOST, NAN, PANIC};
 use crate::engine::model::LoadedModel;
 use crate::engine::outbox::{self, Envelope, Event, Inbox};
 use crate::engine::request::{Generation, Preview};
@@ -27,8 +27,8 @@ impl Bench {
     fn new(max_slots: usize) -> Self {
         let fake = FakeModel::new();
         let controls = fake.controls();
-        let admission = Arc::new(Admission::new(64));
         let stats = Arc::new(EngineStats::new(max_slots));
+        let admission = Arc::new(Admission::new(64, Arc::clone(&stats)));
         let (sender, state) = watch::channel(EngineState::Running);
         let worker = Worker::new(max_slots, Arc::clone(&admission), stats, sender);
         let model = Arc::new(LoadedModel::new("models/fake/versions/1", fake));
@@ -51,7 +51,7 @@ impl Bench {
     }
 
     fn submit(&mut self, generation: Generation) -> Inbox {
-        let ticket = self.admission.try_enter(1, None, self.now).expect("a place");
+        let ticket = self.admission.try_enter(Work::ONE, None, self.now).expect("a place");
         let (outbox, inbox) = outbox::channel(1);
         self.worker.accept(Command::Generate(Box::new(generation), outbox, ticket), self.now);
         inbox
@@ -281,7 +281,7 @@ async fn a_task_runs_between_two_steps_and_its_deadline_counts() {
     let inbox = bench.submit(bench.generation("edema", 10));
     let task = |bench: &Bench, deadline| {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let ticket = bench.admission.try_enter(1, None, bench.now).expect("a place");
+        let ticket = bench.admission.try_enter(Work::ONE, None, bench.now).expect("a place");
         let model = Arc::clone(&bench.model);
         let work = |model: &LoadedModel| Ok(model.model.decode(&[&[0; 16]])?.len());
         (Command::Task(Box::new(Call { model, work, reply, deadline, _ticket: ticket })), answer)
@@ -307,7 +307,7 @@ async fn a_panic_in_a_step_is_told_to_all_and_ends_the_engine() {
     let thread = std::thread::spawn(move || worker.run(&receiver));
     for inbox in [running, waiting] {
         let Some(EngineError::Stopped { detail }) = all(inbox).await.1 else { panic!("told") };
-        assert!(detail.contains("told to panic"), "{detail}");
+        assert_eq!(detail, "a step panicked; this is a bug of the server", "the panic's text stays here");
     }
     thread.join().expect("the panic was caught");
     assert!(matches!(&*state.borrow(), EngineState::Failed(_)));
@@ -315,8 +315,68 @@ async fn a_panic_in_a_step_is_told_to_all_and_ends_the_engine() {
     assert!(commands.send(unreachable_command()).is_err(), "nobody listens");
 }
 
+#[tokio::test]
+async fn a_lost_device_is_told_to_all_and_ends_the_engine() {
+    let mut bench = Bench::new(2);
+    let generations = [LOST, "edema", "pneumonia"].map(|text| bench.generation(text, 4));
+    let inboxes = generations.map(|generation| bench.submit(generation));
+    let (commands, receiver) = std::sync::mpsc::channel();
+    let Bench { worker, state, admission, .. } = bench;
+    let thread = std::thread::spawn(move || worker.run(&receiver));
+    for inbox in inboxes {
+        assert!(matches!(all(inbox).await.1, Some(EngineError::Stopped { .. })));
+    }
+    thread.join().expect("an orderly end");
+    assert!(matches!(&*state.borrow(), EngineState::Failed(_)));
+    assert!(admission.is_closed());
+    assert!(commands.send(unreachable_command()).is_err(), "nobody listens");
+}
+
+#[tokio::test]
+async fn a_device_lost_in_a_task_ends_the_engine_too() {
+    let mut bench = Bench::new(1);
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let ticket = bench.admission.try_enter(Work::ONE, None, bench.now).expect("a place");
+    let model = Arc::clone(&bench.model);
+    let lost = |_: &LoadedModel| Err::<(), _>(crate::engine::ModelFault::DeviceLost("gone".to_owned()).into());
+    let task = Box::new(Call { model, work: lost, reply, deadline: None, _ticket: ticket });
+    bench.worker.accept(Command::Task(task), bench.now);
+    let waiting = bench.submit(bench.generation("edema", 400));
+    let (_commands, receiver) = std::sync::mpsc::channel();
+    let Bench { worker, state, .. } = bench;
+    std::thread::spawn(move || worker.run(&receiver)).join().expect("an orderly end");
+    assert!(matches!(answer.await.expect("answered"), Err(EngineError::Stopped { .. })));
+    assert!(matches!(all(waiting).await.1, Some(EngineError::Stopped { .. })));
+    assert!(matches!(&*state.borrow(), EngineState::Failed(_)));
+}
+
+#[tokio::test]
+async fn patches_are_measured_one_decode_a_turn_and_grids_go_out_meanwhile() {
+    let mut bench = Bench::new(4);
+    bench.controls.measures(3);
+    let generation = Generation { preview: Preview::Approximate, ..bench.generation("edema", 5) };
+    let starts = vec![generation.starts[0].clone(); 4];
+    let inbox = bench.submit(Generation { starts, ..generation });
+    for left in [2, 1, 0] {
+        bench.turn();
+        assert_eq!(bench.controls.left_to_measure(), left, "four rows, one decode");
+    }
+    bench.finish();
+    let (events, error) = all(inbox).await;
+    assert_eq!(error, None);
+    let pictures: Vec<(u32, bool)> = events
+        .iter()
+        .filter(|event| event.sample_index == 0)
+        .filter_map(|event| match &event.event {
+            Event::Progress(progress) => Some((progress.step, progress.picture.is_some())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pictures, [(1, false), (2, false), (3, false), (4, true), (5, true)]);
+}
+
 fn unreachable_command() -> Command {
     let bench = Bench::new(1);
-    let ticket = bench.admission.try_enter(1, None, bench.now).expect("a place");
+    let ticket = bench.admission.try_enter(Work::ONE, None, bench.now).expect("a place");
     Command::Generate(Box::new(bench.generation("edema", 1)), outbox::channel(0).0, ticket)
 }

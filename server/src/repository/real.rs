@@ -62,7 +62,7 @@ impl StepModel for RealModel {
         self.model.decode(grids).map_err(fault)
     }
 
-    fn approximate(&self, ids: &[u32]) -> Result<Picture, ModelFault> {
+    fn approximate(&self, ids: &[u32]) -> Result<Option<Picture>, ModelFault> {
         self.model.approximate(ids).map_err(fault)
     }
 
@@ -73,6 +73,7 @@ impl StepModel for RealModel {
 
 fn fault(error: ModelError) -> ModelFault {
     match error {
+        error if error.is_device_lost() => ModelFault::DeviceLost(error.to_string()),
         ModelError::NotFinite { .. } | ModelError::Sampling(SamplingError::NotFinite { .. }) => {
             ModelFault::NotFinite(error.to_string())
         }
@@ -91,7 +92,7 @@ fn info_of(model: &Model) -> ModelInfo {
         codebook_size: small(info.codebook_size),
         max_text_tokens: small(info.max_text_tokens),
         supports_guidance: info.supports_guidance,
-        has_tokenizer: has(Component::VqGan),
+        has_vqgan: has(Component::VqGan),
         has_transformer: has(Component::Transformer),
         has_text_encoder: has(Component::TextEncoder),
         default_sampling: info.sampling.clone(),

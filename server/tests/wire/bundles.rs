@@ -131,6 +131,42 @@ async fn a_real_bundle_encodes_decodes_embeds_and_scores() {
     assert!(nlls.iter().all(|nll| (1.0..10.0).contains(nll)), "{nlls:?}");
 }
 
+#[tokio::test]
+async fn an_impression_of_words_that_the_model_does_not_know_is_generated_and_scored_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = directory.path().join("tiny");
+    let mut config = tiny::config(1);
+    config.text.pass_over_unknown_words = true;
+    tiny::write(&bundle, &config);
+    let mut client = served(load(Some(&bundle), &placement()).expect("loaded")).await;
+
+    let outcome = collect(client.generate(request("fractured rib")).await.expect("admitted").into_inner()).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    let Some(v1::generate_response::Event::Admitted(admitted)) = &outcome.events[0].event else { panic!("admitted") };
+    assert_eq!(admitted.unsupported_terms, ["fractured", "rib"]);
+    let picture = outcome.grids()[0].clone();
+
+    use v1::score_request::{Message, ScoreConfig, ScoreItem, score_item::Target};
+    let item = |impression: &str| {
+        let grid = v1::TokenGrid { height: 8, width: 8, token_ids: picture.clone(), mask_token_id: 24 };
+        Message::Item(ScoreItem {
+            impression: impression.to_owned(),
+            target: Some(Target::Grid(grid)),
+            ..ScoreItem::default()
+        })
+    };
+    let messages = [Message::Config(ScoreConfig::default()), item("fractured rib"), item("broken clavicle")];
+    let requests = messages.map(|message| v1::ScoreRequest { message: Some(message) });
+    let mut events = client.score(tokio_stream::iter(requests)).await.expect("scored").into_inner();
+    let mut gains = Vec::new();
+    while let Some(response) = events.message().await.expect("goes on") {
+        if let Some(v1::score_response::Event::Item(item)) = response.event {
+            gains.push(item.text_gain);
+        }
+    }
+    assert_eq!(gains, [0.0, 0.0], "both are the null condition, so neither text helps");
+}
+
 /// Writes a bundle whose transformer is spoilt.
 fn spoilt(target: &Path, spoil: impl Fn(&mut std::collections::BTreeMap<String, Tensor>)) {
     tiny::write_with(target, &tiny::config(1), |component, tensors| {

@@ -41,12 +41,21 @@ impl Served {
 
     /// A server with these sizes, and a model with these facts.
     pub async fn with(settings: EngineSettings, facts: impl FnOnce(&mut raygen_server::engine::ModelInfo)) -> Self {
+        Self::with_patience(settings, facts, Duration::from_secs(60)).await
+    }
+
+    /// The same, with this patience for readers that stall.
+    pub async fn with_patience(
+        settings: EngineSettings,
+        facts: impl FnOnce(&mut raygen_server::engine::ModelInfo),
+        patience: Duration,
+    ) -> Self {
         let fake = FakeModel::new().with_info(facts);
         let controls = fake.controls();
         let repository = Repository::of([LoadedModel::new(FAKE, fake)])
             .with_failed("models/broken/versions/1", "transformer.safetensors has no tensor final_dense.weight");
         let engine = Engine::start(settings).expect("engine");
-        let api = Api::new(engine, Arc::new(repository), DecodeLimits::default());
+        let api = Api::new(engine, Arc::new(repository), DecodeLimits::default()).with_reader_timeout(patience);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -63,6 +72,13 @@ impl Served {
 
     pub async fn channel(&self) -> Channel {
         Channel::from_shared(self.url()).expect("url").connect().await.expect("connected")
+    }
+
+    /// A client that takes a message of more than 64 KiB only as it reads it.
+    pub async fn narrow_client(&self) -> RayGenServiceClient<Channel> {
+        let endpoint = Channel::from_shared(self.url()).expect("url");
+        let narrow = endpoint.initial_stream_window_size(65_535);
+        RayGenServiceClient::new(narrow.connect().await.expect("connected"))
     }
 
     pub async fn client(&self) -> RayGenServiceClient<Channel> {
@@ -90,6 +106,16 @@ pub fn request(impression: &str) -> v1::GenerateRequest {
         sampling: Some(v1::SamplingParams { seed: Some(7), ..v1::SamplingParams::default() }),
         ..v1::GenerateRequest::default()
     }
+}
+
+/// A request for uncompressed pictures, and no previews.
+pub fn raw_request(samples: u32) -> v1::GenerateRequest {
+    let output = v1::OutputOptions {
+        preview_mode: v1::PreviewMode::None.into(),
+        image_format: v1::ImageFormat::Raw.into(),
+        ..v1::OutputOptions::default()
+    };
+    v1::GenerateRequest { output: Some(output), sample_count: samples, ..request("edema") }
 }
 
 /// What a generation came to.

@@ -73,6 +73,7 @@ async fn what_cannot_be_encoded_or_decoded_is_refused_by_field() {
         (image(raw(vec![0; 63])), &["IMAGE_INVALID"], "image"),
         (image(v1::Image { format: 77, ..raw(vec![0; 64]) }), &["FIELD_INVALID"], "image.format"),
         (image(v1::Image { width: 20_000, height: 20_000, ..raw(vec![0; 64]) }), &["IMAGE_TOO_LARGE"], "image"),
+        (image(raw(vec![0; 34 << 20])), &["IMAGE_TOO_LARGE"], "image"),
         (image(bomb), &["IMAGE_TOO_LARGE", "IMAGE_INVALID"], "image"),
         (Some(Input::Impression(String::new())), &["IMPRESSION_BLANK"], "impression"),
     ] {
@@ -166,6 +167,22 @@ async fn the_text_gain_is_against_another_items_impression_or_none_at_all() {
     assert!((items[1].text_gain - (edema - pneumonia)).abs() < 1e-12);
     let (alone, _, _) = score(&server, vec![config(), one("edema")]).await.expect("scored");
     assert_ne!(alone[0].text_gain, 0.0, "against the empty text");
+}
+
+#[tokio::test]
+async fn impressions_that_the_model_reads_alike_are_no_mismatch() {
+    let server = Served::start().await;
+    let config = || Message::Config(ScoreConfig { mask_ratios: vec![1.0], ..ScoreConfig::default() });
+    let one = |impression: &str| item("x", impression, Target::Grid(grid(1)));
+    let (alone, _, _) = score(&server, vec![config(), one("edema")]).await.expect("scored");
+    let (items, _, _) = score(&server, vec![config(), one("edema"), one(" EDEMA ")]).await.expect("scored");
+    for found in &items {
+        assert_eq!(found.text_gain, alone[0].text_gain, "against the empty text, not against its own");
+    }
+    let (items, _, _) =
+        score(&server, vec![config(), one("edema"), one("Edema"), one("pneumonia")]).await.expect("scored");
+    assert_eq!(items[0].text_gain, items[1].text_gain, "both against the third");
+    assert_ne!(items[0].text_gain, alone[0].text_gain);
 }
 
 #[tokio::test]

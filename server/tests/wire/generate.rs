@@ -8,7 +8,7 @@ use raygen_server::engine::EngineSettings;
 use raygen_server::engine::fake::NAN;
 use tonic::{Code, Request};
 
-use crate::common::{FAKE, Served, collect, refusal, request};
+use crate::common::{FAKE, Served, collect, raw_request, refusal, request};
 
 #[tokio::test]
 async fn a_generation_is_admitted_shows_its_steps_and_ends_with_picture_and_summary() {
@@ -205,7 +205,10 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let server = Served::start().await;
     server.controls.slow(Duration::from_millis(100));
     let mut client = server.client().await;
-    collect(client.generate(request("edema")).await.expect("admitted").into_inner()).await;
+    let long = v1::SamplingParams { step_count: Some(200), ..v1::SamplingParams::default() };
+    let long = v1::GenerateRequest { sampling: Some(long), ..request("edema") };
+    let mut running = client.generate(long).await.expect("admitted").into_inner();
+    while !matches!(running.message().await.expect("goes on").expect("goes on").event, Some(Event::Progress(_))) {}
     let sampling = v1::SamplingParams { step_count: Some(100), ..v1::SamplingParams::default() };
     let mut asked = Request::new(v1::GenerateRequest { sampling: Some(sampling), ..request("edema") });
     asked.set_timeout(Duration::from_secs(2));
@@ -260,4 +263,41 @@ async fn a_row_of_nan_fails_alone_among_its_neighbours() {
     assert!(fine.error.is_none());
     let error = bad.error.expect("failed");
     assert_eq!((error.code(), refusal(&error).1.as_str()), (Code::Internal, "NUMERIC_FAILURE"));
+}
+
+#[tokio::test]
+async fn an_idle_engine_tries_a_deadline_whatever_its_last_step_took() {
+    let server = Served::start().await;
+    server.controls.slow(Duration::from_millis(1500));
+    let mut client = server.client().await;
+    let one_step = |steps| {
+        let sampling = v1::SamplingParams { step_count: Some(steps), ..v1::SamplingParams::default() };
+        v1::GenerateRequest { sampling: Some(sampling), ..request("edema") }
+    };
+    collect(client.generate(one_step(1)).await.expect("admitted").into_inner()).await;
+    server.settled().await;
+    server.controls.slow(Duration::ZERO);
+    let mut asked = Request::new(one_step(4));
+    asked.set_timeout(Duration::from_secs(4));
+    let outcome = collect(client.generate(asked).await.expect("admitted").into_inner()).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up_and_everything_of_it_is_free() {
+    let patience = Duration::from_millis(300);
+    let server = Served::with_patience(EngineSettings::default(), |info| info.image_size = 512, patience).await;
+    let mut client = server.narrow_client().await;
+    let stalled = client.generate(raw_request(8)).await.expect("admitted").into_inner();
+    // The stream is held, and nothing of it is read.
+    server.settled().await;
+    assert_eq!(server.api.calls().ended()[&("Generate", "CANCELLED")], 1);
+    let outcome = collect(client.generate(request("edema")).await.expect("admitted").into_inner()).await;
+    assert!(outcome.error.is_none(), "another call on the same connection");
+    assert_eq!(server.api.engine().stats().slots_in_use(), 0);
+
+    let outcome = collect(stalled).await;
+    let error = outcome.error.clone().expect("told");
+    assert_eq!((error.code(), refusal(&error).1.as_str()), (Code::Cancelled, "CANCELLED"), "{error:?}");
+    assert!(outcome.samples().len() < 8);
 }

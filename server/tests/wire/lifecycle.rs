@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use raygen_server::engine::fake::PANIC;
+use raygen_server::engine::EngineSettings;
+use raygen_server::engine::fake::{LOST, PANIC};
 use raygen_server::serve::ServeError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
@@ -10,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::common::{Served, collect, refusal, request};
+use crate::common::{Served, collect, raw_request, refusal, request};
 
 async fn health(server: &Served, service: &str) -> i32 {
     let mut client = HealthClient::new(server.channel().await);
@@ -45,6 +46,39 @@ async fn a_server_told_to_stop_refuses_new_work_and_finishes_what_runs() {
 }
 
 #[tokio::test]
+async fn a_result_on_its_way_to_a_slow_reader_outlives_the_stop() {
+    let mut server = Served::with(EngineSettings::default(), |info| info.image_size = 512).await;
+    let mut client = server.narrow_client().await;
+    let running = client.generate(raw_request(1)).await.expect("admitted").into_inner();
+    // By now all is written; the picture is larger than what may be on its way.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.stop.take().expect("running").send(()).expect("told");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let outcome = collect(running).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    assert_eq!(outcome.samples()[0].image.as_ref().expect("a picture").data.len(), 512 * 512);
+    outcome.summary();
+    tokio::time::timeout(Duration::from_secs(10), server.ended).await.expect("in time").expect("joined").expect("well");
+}
+
+#[tokio::test]
+async fn a_lost_device_turns_health_and_ends_the_server_with_an_error() {
+    let server = Served::start().await;
+    server.controls.slow(Duration::from_millis(50));
+    let mut client = server.client().await;
+    let neighbour = client.generate(request("edema")).await.expect("admitted").into_inner();
+    let losing = client.generate(request(LOST)).await.expect("admitted").into_inner();
+    for outcome in [collect(neighbour).await, collect(losing).await] {
+        let error = outcome.error.expect("told");
+        assert_eq!((error.code(), refusal(&error).1.as_str()), (Code::Unavailable, "DEVICE_LOST"));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(health(&server, "").await, i32::from(ServingStatus::NotServing));
+    let ended = tokio::time::timeout(Duration::from_secs(5), server.ended).await.expect("in time").expect("joined");
+    assert!(matches!(ended, Err(ServeError::Engine(_))));
+}
+
+#[tokio::test]
 async fn a_health_watch_does_not_hold_up_the_end() {
     let mut server = Served::start().await;
     let mut client = HealthClient::new(server.channel().await);
@@ -63,6 +97,7 @@ async fn a_panic_in_a_step_is_told_to_everyone_turns_health_and_ends_the_server_
     for outcome in [collect(neighbour).await, collect(panicking).await] {
         let error = outcome.error.expect("told");
         assert_eq!((error.code(), refusal(&error).1.as_str()), (Code::Unavailable, "DEVICE_LOST"));
+        assert!(!error.message().contains("told to panic"), "{error:?}");
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(health(&server, "raygen.v1.RayGenService").await, i32::from(ServingStatus::NotServing));

@@ -31,8 +31,10 @@ struct Running {
 impl Running {
     fn start(bundle: &Path) -> Self {
         let models = bundle.display().to_string();
-        let mut child =
-            program(&["--models", &models, "--listen", "127.0.0.1:0", "--device", "cpu"]).spawn().expect("started");
+        let mut child = program(&["--models", &models, "--listen", "127.0.0.1:0", "--device", "cpu"])
+            .env("RAYGEN_LOG__FILTER", "info,raygen_server=trace,raygen_model=trace")
+            .spawn()
+            .expect("started");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_default().to_owned();
@@ -91,6 +93,25 @@ async fn the_program_says_when_it_is_ready_serves_and_ends_well_on_sigterm() {
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
     assert_eq!(outcome.samples().len(), 1);
     assert_eq!(server.ended_within(Duration::from_secs(5)), Some(0));
+}
+
+#[tokio::test]
+async fn the_log_holds_nothing_of_an_impression() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = Running::start(&tiny_bundle(directory.path()));
+    let mut client = RayGenServiceClient::connect(server.url.clone()).await.expect("connected");
+    let outcome =
+        collect(client.generate(request("effusion of Mrs Miller")).await.expect("admitted").into_inner()).await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    for refused in ["Miller\0", &"Miller ".repeat(100), &"Miller".repeat(2000)] {
+        assert!(client.generate(request(refused)).await.is_err());
+    }
+    server.signal("-TERM");
+    assert_eq!(server.ended_within(Duration::from_secs(5)), Some(0));
+    let mut log = String::new();
+    server.child.stderr.take().expect("stderr").read_to_string(&mut log).expect("read");
+    assert!(log.contains("stopping"), "something is logged: {log}");
+    assert!(!log.to_lowercase().contains("miller"), "{log}");
 }
 
 #[test]

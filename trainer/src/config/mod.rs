@@ -1,5 +1,8 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
+mod defaults;
+mod validate;
+
 use std::path::{Path, PathBuf};
 
 use raygen_model::sampler::SamplingParams;
@@ -30,7 +33,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The key, dotted.
-        key: &'static str,
+        key: String,
         /// What is wrong, and what would be right.
         problem: String,
     },
@@ -57,6 +60,9 @@ pub struct RunConfig {
     /// Stage `export`: the bundle.
     #[serde(default)]
     pub export: ExportConfig,
+    /// The folder of the file that this was read from: what the manifest's path is relative to.
+    #[serde(skip)]
+    folder: PathBuf,
 }
 
 /// The films.
@@ -282,7 +288,7 @@ pub enum StorageType {
 }
 
 impl RunConfig {
-    /// Reads and validates `path`; the manifest's path comes back relative to the working directory.
+    /// Reads and validates `path`.
     ///
     /// # Errors
     /// Names the file, and the key or line that is wrong.
@@ -291,117 +297,14 @@ impl RunConfig {
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
-        config.validate().map_err(|(key, problem)| ConfigError::Value { path: path.to_owned(), key, problem })?;
-        if config.data.manifest.is_relative() {
-            let folder = path.parent().unwrap_or_else(|| Path::new(""));
-            config.data.manifest = folder.join(&config.data.manifest);
-        }
+        validate::validate(&config).map_err(|(key, problem)| ConfigError::Value { path: path.to_owned(), key, problem })?;
+        path.parent().unwrap_or_else(|| Path::new("")).clone_into(&mut config.folder);
         Ok(config)
     }
 
-    fn validate(&self) -> Result<(), (&'static str, String)> {
-        let levels = self.tokenizer.model.channel_multipliers.len();
-        if levels == 0 || levels > 8 {
-            return Err(("tokenizer.model.channel_multipliers", format!("needs 1 to 8 levels, has {levels}")));
-        }
-        let reduction = 1usize << (levels - 1);
-        if self.data.image_size == 0 || !self.data.image_size.is_multiple_of(reduction) {
-            return Err((
-                "data.image_size",
-                format!("must be a multiple of {reduction} for {levels} levels, is {}", self.data.image_size),
-            ));
-        }
-        let positive = [
-            ("tokenizer.batch", self.tokenizer.batch),
-            ("tokenizer.model.codebook_size", self.tokenizer.model.codebook_size),
-            ("tokenizer.model.norm_groups", self.tokenizer.model.norm_groups),
-            ("encode.views", self.encode.views),
-            ("transformer.batch", self.transformer.batch),
-            ("transformer.model.heads", self.transformer.model.heads),
-            ("transformer.text.heads", self.transformer.text.heads),
-        ];
-        for (key, value) in positive {
-            if value == 0 {
-                return Err((key, "must be at least 1, is 0".to_owned()));
-            }
-        }
-        if self.tokenizer.model.codebook_size > usize::from(u16::MAX) {
-            return Err(("tokenizer.model.codebook_size", "must be below 65536: grids are kept as u16".to_owned()));
-        }
-        if !self.transformer.model.width.is_multiple_of(self.transformer.model.heads) {
-            return Err(("transformer.model.width", "must be a multiple of transformer.model.heads".to_owned()));
-        }
-        if !self.transformer.text.width.is_multiple_of(self.transformer.text.heads) {
-            return Err(("transformer.text.width", "must be a multiple of transformer.text.heads".to_owned()));
-        }
-        if !matches!(self.transformer.model.token_merge, 1 | 2) {
-            return Err(("transformer.model.token_merge", "must be 1 or 2".to_owned()));
-        }
-        for (key, cadence) in
-            [("tokenizer.cadence", &self.tokenizer.cadence), ("transformer.cadence", &self.transformer.cadence)]
-        {
-            if cadence.validate_every == 0 || cadence.checkpoint_every == 0 {
-                return Err((key, "needs at least 1 step between two events".to_owned()));
-            }
-        }
-        for (key, share) in [
-            ("transformer.condition_dropout", self.transformer.condition_dropout),
-            ("transformer.label_smoothing", self.transformer.label_smoothing),
-        ] {
-            if !(0.0..1.0).contains(&share) {
-                return Err((key, format!("must be in [0, 1), is {share}")));
-            }
-        }
-        for (key, optimiser) in [
-            ("tokenizer.optimiser.learning_rate", &self.tokenizer.optimiser),
-            ("transformer.optimiser.learning_rate", &self.transformer.optimiser),
-        ] {
-            if !(optimiser.learning_rate > 0.0 && optimiser.learning_rate.is_finite()) {
-                return Err((key, format!("must be above 0, is {}", optimiser.learning_rate)));
-            }
-        }
-        Ok(())
-    }
-}
-
-mod defaults {
-    pub(super) fn beta1() -> f64 {
-        0.9
-    }
-    pub(super) fn beta2() -> f64 {
-        0.99
-    }
-    pub(super) fn warm_up_steps() -> u64 {
-        100
-    }
-    pub(super) fn clip_norm() -> f64 {
-        1.0
-    }
-    pub(super) fn final_ratio() -> f64 {
-        0.02
-    }
-    pub(super) fn commitment() -> f64 {
-        0.25
-    }
-    pub(super) fn structure() -> f64 {
-        0.5
-    }
-    pub(super) fn codebook_decay() -> f64 {
-        0.98
-    }
-    pub(super) fn restart_below() -> f64 {
-        0.3
-    }
-    pub(super) fn condition_dropout() -> f64 {
-        0.1
-    }
-    pub(super) fn label_smoothing() -> f64 {
-        0.1
-    }
-    pub(super) fn token_merge() -> usize {
-        1
-    }
-    pub(super) fn yes() -> bool {
-        true
+    /// Where the manifest lies.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.folder.join(&self.data.manifest)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use raygen_manifest::{Film, Manifest, ManifestError, Split};
+use raygen_manifest::{Film, Manifest, ManifestError, Split, View};
 use raygen_model::image::{self, DecodeLimits, ImageError};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -62,8 +62,10 @@ pub struct FilmSet {
     pub train: Vec<usize>,
     /// Indices of the films to look at while choosing settings.
     pub val: Vec<usize>,
-    /// SHA-256 over all pixels, splits and impressions: tells one set of films from another.
-    pub fingerprint: String,
+    /// SHA-256 over all pixels and splits: what the tokenizer learns from.
+    pub pixels_fingerprint: String,
+    /// SHA-256 over all impressions.
+    pub texts_fingerprint: String,
     pixels: Vec<u8>,
 }
 
@@ -73,17 +75,22 @@ impl FilmSet {
     /// # Errors
     /// Names the manifest's line or the film that is wrong.
     pub fn load(manifest: &Path, side: usize) -> Result<Self, FilmError> {
-        let manifest = Manifest::read(manifest)?;
-        manifest.check_files()?;
+        let mut manifest = Manifest::read(manifest)?;
         for notice in &manifest.notices {
             eprintln!("{notice}");
         }
-        let films: Vec<(&Film, Split)> = manifest
-            .films
-            .iter()
-            .map(|film| (film, film.split.unwrap_or_else(|| split_by_group(film.group()))))
-            .filter(|(_, split)| *split != Split::Test)
-            .collect();
+        // Splits first, over the whole manifest: a film that is left out may decide for the other films of its patient.
+        let splits: Vec<Split> = manifest.films.iter().map(|film| manifest.split_of(film)).collect();
+        let wanted = |film: &Film, split: Split| film.view != Some(View::Lateral) && split != Split::Test;
+        let lateral = manifest.films.iter().filter(|film| film.view == Some(View::Lateral)).count();
+        if lateral > 0 {
+            eprintln!("{lateral} lateral films are left out: the model is for frontal ones");
+        }
+        let (kept, splits): (Vec<Film>, Vec<Split>) =
+            std::mem::take(&mut manifest.films).into_iter().zip(splits).filter(|(film, split)| wanted(film, *split)).unzip();
+        manifest.films = kept;
+        manifest.check_files()?;
+        let films: Vec<(&Film, Split)> = manifest.films.iter().zip(splits).collect();
         let decoded: Vec<Vec<u8>> =
             films.par_iter().map(|(film, _)| read_film(film, side)).collect::<Result<_, _>>()?;
         let mut set = Self {
@@ -91,18 +98,19 @@ impl FilmSet {
             texts: Vec::with_capacity(films.len()),
             train: Vec::new(),
             val: Vec::new(),
-            fingerprint: String::new(),
+            pixels_fingerprint: String::new(),
+            texts_fingerprint: String::new(),
             pixels: Vec::with_capacity(films.len() * side * side),
         };
-        let mut digest = Sha256::new();
-        for (index, ((film, split), pixels)) in films.iter().zip(decoded).enumerate() {
+        let (mut pixels_digest, mut texts_digest) = (Sha256::new(), Sha256::new());
+        for (index, ((film, split), pixels)) in films.into_iter().zip(decoded).enumerate() {
             let impression = film.impression.clone().unwrap_or_default();
-            digest.update(&pixels);
-            digest.update(split.to_string());
-            digest.update(&impression);
-            digest.update([0]);
+            pixels_digest.update(&pixels);
+            pixels_digest.update(split.to_string());
+            texts_digest.update(&impression);
+            texts_digest.update([0]);
             set.pixels.extend_from_slice(&pixels);
-            if *split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
+            if split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
             let labels = match &film.labels {
                 raygen_manifest::Labels::Positive(names) => names.clone(),
                 _ => Vec::new(),
@@ -114,7 +122,8 @@ impl FilmSet {
                 return Err(FilmError::EmptySplit { manifest: manifest.file.clone(), split });
             }
         }
-        set.fingerprint = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        set.pixels_fingerprint = hex(&pixels_digest.finalize());
+        set.texts_fingerprint = hex(&texts_digest.finalize());
         Ok(set)
     }
 
@@ -146,8 +155,6 @@ fn read_film(film: &Film, side: usize) -> Result<Vec<u8>, FilmError> {
     Ok(picture.pixels.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect())
 }
 
-/// A manifest without splits keeps a tenth of the patients for validation, by a hash of the patient: always the same ones.
-fn split_by_group(group: &str) -> Split {
-    let digest = Sha256::digest(group.as_bytes());
-    if digest[0] % 10 == 0 { Split::Val } else { Split::Train }
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -104,11 +104,38 @@ impl AdamW {
     }
 
     /// Takes up the state of a checkpoint.
-    pub fn restore(&mut self, updates: u64, first: BTreeMap<String, Tensor>, second: BTreeMap<String, Tensor>) {
+    ///
+    /// # Errors
+    /// Names a tensor whose moments the checkpoint lacks: it would silently stop learning.
+    pub fn restore(
+        &mut self,
+        updates: u64,
+        first: BTreeMap<String, Tensor>,
+        second: BTreeMap<String, Tensor>,
+    ) -> Result<()> {
+        same_names(&self.first, &first)?;
+        same_names(&self.second, &second)?;
         self.updates = updates;
         self.first = first;
         self.second = second;
+        Ok(())
     }
+}
+
+/// Checks that a restored group has the tensors that training needs, in their shapes.
+pub(super) fn same_names(expected: &BTreeMap<String, Tensor>, found: &BTreeMap<String, Tensor>) -> Result<()> {
+    for (name, tensor) in expected {
+        match found.get(name) {
+            Some(other) if other.dims() == tensor.dims() => {}
+            Some(other) => candle_core::bail!(
+                "the checkpoint's state of {name} has shape {:?}, expected {:?}",
+                other.dims(),
+                tensor.dims()
+            ),
+            None => candle_core::bail!("the checkpoint lacks the state of tensor {name}"),
+        }
+    }
+    Ok(())
 }
 
 /// Weight decay is for matrices and kernels: not for biases and gains (rank 1), nor for embeddings, whose rare rows would fade.

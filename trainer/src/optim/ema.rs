@@ -50,7 +50,12 @@ impl MovingAverage {
     }
 
     /// Replaces the averages by those of a checkpoint.
-    pub fn restore(&mut self, averages: BTreeMap<String, Tensor>) {
+    ///
+    /// # Errors
+    /// Names a tensor that the checkpoint lacks.
+    pub fn restore(&mut self, averages: BTreeMap<String, Tensor>) -> Result<()> {
+        super::adamw::same_names(&self.averages, &averages)?;
         self.averages = averages;
+        Ok(())
     }
 }

@@ -42,6 +42,12 @@ pub enum CheckpointError {
         /// The stage's folder.
         stage_folder: PathBuf,
     },
+    /// Nothing to go on from.
+    #[error("every checkpoint in {stage_folder} is damaged; delete that folder to begin the stage again")]
+    NoneWhole {
+        /// The stage's folder.
+        stage_folder: PathBuf,
+    },
     /// A tensor could not be serialised.
     #[error("checkpoint {path}: {source}")]
     Tensor {
@@ -118,17 +124,30 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The newest checkpoint that reads whole; damaged ones are passed over with a line on standard error.
+    /// The newest checkpoint that reads whole, or `None` where the stage has not saved yet. A damaged one is set aside as
+    /// `*.damaged`, with a line on standard error, and the one before is taken.
     ///
     /// # Errors
-    /// [`CheckpointError::OtherRun`] where the newest whole one belongs to other settings.
+    /// [`CheckpointError::OtherRun`] where the newest whole one belongs to other settings, [`CheckpointError::NoneWhole`]
+    /// where there are checkpoints and all are damaged, [`CheckpointError::Io`] where one cannot be read at all.
     pub fn latest(&self, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
+        let mut damaged = 0;
         for path in self.list() {
             match read(&path, device) {
                 Ok(checkpoint) if checkpoint.fingerprint == self.fingerprint => return Ok(Some(checkpoint)),
                 Ok(_) => return Err(CheckpointError::OtherRun { path, stage_folder: self.folder.clone() }),
-                Err(error) => eprintln!("{error}; taking the one before"),
+                Err(error @ CheckpointError::Io { .. }) => return Err(error),
+                Err(error) => {
+                    eprintln!("{error}; set aside, taking the one before");
+                    // Out of the way, so that it neither counts as one of the newest nor is mistaken for one again.
+                    let aside = path.with_extension("damaged");
+                    fs::rename(&path, &aside).map_err(|source| CheckpointError::Io { path, source })?;
+                    damaged += 1;
+                }
             }
+        }
+        if damaged > 0 {
+            return Err(CheckpointError::NoneWhole { stage_folder: self.folder.clone() });
         }
         Ok(None)
     }
@@ -153,7 +172,11 @@ fn read(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
     let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
     let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(io_error)?;
-    let expected = fs::read_to_string(checksum_path(path)).map_err(io_error)?;
+    let expected = match fs::read_to_string(checksum_path(path)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("its checksum is missing".to_owned())),
+        Err(error) => return Err(io_error(error)),
+    };
     let found = hex(&Sha256::digest(&bytes));
     if expected.trim() != found {
         return Err(damaged(format!("its SHA-256 is {found}, written was {}", expected.trim())));
@@ -254,6 +277,19 @@ mod tests {
         assert_eq!(latest_step(&store), Some(5));
         fs::write(&newest, &bytes[..20]).unwrap();
         assert_eq!(latest_step(&store), Some(5));
+        // The damaged ones no longer count: a new save below their steps stays, and so does the one before it.
+        store.save(checkpoint(7)).unwrap();
+        assert_eq!(latest_step(&store), Some(7));
+        assert_eq!(store.list().len(), 2);
+    }
+
+    #[test]
+    fn a_stage_whose_checkpoints_are_all_damaged_is_not_silently_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Checkpoints::new(folder.path(), "f");
+        store.save(checkpoint(5)).unwrap();
+        fs::write(folder.path().join("step-00000005.safetensors"), b"torn").unwrap();
+        assert!(matches!(store.latest(&Device::Cpu), Err(CheckpointError::NoneWhole { .. })));
     }
 
     #[test]

@@ -43,11 +43,11 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Opens or makes `root` and writes `config` into it.
+    /// Opens or makes `root`.
     ///
     /// # Errors
-    /// Where it cannot be made or written, or another trainer holds it.
-    pub fn open(root: &Path, config: &RunConfig) -> Result<Self, RunDirectoryError> {
+    /// Where it cannot be made, or another trainer holds it.
+    pub fn open(root: &Path) -> Result<Self, RunDirectoryError> {
         let io_error = |path: &Path| {
             let path = path.to_owned();
             move |source| RunDirectoryError::Io { path, source }
@@ -60,9 +60,19 @@ impl RunDirectory {
             Err(TryLockError::WouldBlock) => return Err(RunDirectoryError::InUse(root.to_owned())),
             Err(TryLockError::Error(source)) => return Err(RunDirectoryError::Io { path: lock_path, source }),
         }
-        let config_path = root.join("config.toml");
-        write_synced(&config_path, toml::to_string_pretty(config)?.as_bytes()).map_err(io_error(&config_path))?;
         Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    /// Writes down what was asked; the manifest's path from the root of the file system, so that the copy works too.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn record(&self, config: &RunConfig) -> Result<(), RunDirectoryError> {
+        let path = self.root.join("config.toml");
+        let io_error = |source| RunDirectoryError::Io { path: path.clone(), source };
+        let mut config = config.clone();
+        config.data.manifest = std::path::absolute(config.manifest()).map_err(io_error)?;
+        write_synced(&path, toml::to_string_pretty(&config)?.as_bytes()).map_err(io_error)
     }
 
     /// The folder of a stage.

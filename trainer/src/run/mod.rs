@@ -11,5 +11,5 @@ pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use directory::{RunDirectory, RunDirectoryError};
 pub use metrics::MetricsLog;
 pub use progress::StageProgress;
-pub use sheet::write_sheet;
+pub use sheet::{SheetRow, write_sheet};
 pub use stop::StopSignal;

@@ -31,22 +31,6 @@ impl Tokens {
         let start = (film * self.views + view) * self.positions;
         &self.ids[start..start + self.positions]
     }
-
-    /// How often each of `codes` ids occurs in `films`, over all views.
-    #[must_use]
-    pub fn counts(&self, films: &[usize], codes: usize) -> Vec<u64> {
-        let mut counts = vec![0; codes];
-        for film in films {
-            for view in 0..self.views {
-                for id in self.grid(*film, view) {
-                    if let Some(count) = counts.get_mut(*id as usize) {
-                        *count += 1;
-                    }
-                }
-            }
-        }
-        counts
-    }
 }
 
 /// The token grids of all films: read from the run directory where `tokenizer` made them before, encoded otherwise.
@@ -59,14 +43,14 @@ pub fn tokens(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Tokens> {
     let identity = fingerprint(&[
         "encode",
         &tokenizer.fingerprint,
-        &stage.films.fingerprint,
+        &stage.films.pixels_fingerprint,
         &format!("{} {} {}", config.views, config.shift, stage.config.seed),
     ]);
     let cache = Checkpoints::new(&stage.directory.stage("tokens"), &identity);
     let cached = match cache.latest(&candle_core::Device::Cpu) {
         Ok(cached) => cached,
-        // Grids of another tokenizer: made anew, they are cheap.
-        Err(CheckpointError::OtherRun { .. }) => None,
+        // Grids of another tokenizer, or damaged ones: made anew, they are cheap.
+        Err(CheckpointError::OtherRun { .. } | CheckpointError::NoneWhole { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let ids = match cached {

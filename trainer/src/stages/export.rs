@@ -47,7 +47,7 @@ fn bundle_config(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) ->
         ("trainer".to_owned(), json!(concat!("raygen-trainer ", env!("CARGO_PKG_VERSION")))),
         ("seed".to_owned(), json!(config.seed)),
         ("films".to_owned(), json!({ "train": stage.films.train.len(), "val": stage.films.val.len() })),
-        ("films_sha256".to_owned(), json!(stage.films.fingerprint)),
+        ("films_sha256".to_owned(), json!(stage.films.pixels_fingerprint)),
         ("steps".to_owned(), json!({ "tokenizer": config.tokenizer.steps, "transformer": config.transformer.steps })),
     ]);
     BundleConfig {
@@ -69,7 +69,7 @@ fn bundle_config(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) ->
 fn metrics(tokenizer: &Tokenizer, trained: &Trained) -> Value {
     let report = &trained.validation;
     json!({
-        "protocol": "validation films of the run's manifest; fixed masks at ratios 0.25, 0.5, 0.75 and 1 in turn",
+        "protocol": "validation films of the run's manifest; each at fixed masks of 0.25, 0.5, 0.75 and 1 of the tokens; means over films",
         "reconstruction_psnr": tokenizer.validation_psnr,
         "nll": report.nll,
         "nll_without_text": report.nll_without_text,

@@ -7,7 +7,7 @@ pub mod transformer;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
@@ -43,8 +43,8 @@ pub enum Outcome {
 /// # Errors
 /// Says which stage could not go on and why; what was saved before stays.
 pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -> Result<Outcome> {
-    let directory = RunDirectory::open(out, config)?;
-    let films = FilmSet::load(&config.data.manifest, config.data.image_size)?;
+    let directory = RunDirectory::open(out)?;
+    let films = FilmSet::load(&config.manifest(), config.data.image_size)?;
     eprintln!(
         "{}: {} films to learn from, {} to validate on, {} px",
         config.name,
@@ -61,6 +61,14 @@ pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -
     export::export(&stage, &tokenizer, &trained).context("stage export")?;
     eprintln!("bundle: {}", directory.bundle().display());
     Ok(Outcome::Done)
+}
+
+/// A checkpoint from beyond the last step would be exported as if it were from the last step.
+fn refuse_fewer_steps(key: &str, done: u64, steps: u64) -> Result<()> {
+    if done > steps {
+        bail!("{done} steps are done already, but {key} is {steps}; set it to {done} or more, or give another --out");
+    }
+    Ok(())
 }
 
 /// SHA-256 of what a stage's result depends on.

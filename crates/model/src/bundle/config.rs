@@ -112,6 +112,12 @@ impl BundleConfig {
                 equal(field, transformer.codebook_size(), other, vqgan.codebook_size)?;
             }
             equal("text.max_tokens", self.text.max_tokens, "the transformer's", transformer.max_text_tokens())?;
+            if self.sampling.guidance_scale != 1.0 && !self.text.condition_dropout {
+                let found = self.sampling.guidance_scale;
+                let problem =
+                    format!("is {found}, but must be 1: text.condition_dropout is false, so guidance does not work");
+                return Err(InvalidConfig::new("sampling.guidance_scale", problem));
+            }
             if transformer.pads_text_to_maximum() && !self.text.pad_to_maximum {
                 let problem = "must be true: pads take part in this transformer's result";
                 return Err(InvalidConfig::new("text.pad_to_maximum", problem));

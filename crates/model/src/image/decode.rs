@@ -15,14 +15,16 @@ pub struct DecodeLimits {
     pub max_bytes: usize,
     /// Pixels a side.
     pub max_side: u32,
-    /// Pixels in all: what bounds the memory of a decoding, about 12 bytes each at worst.
+    /// Pixels in all: what bounds the memory of a decoding. At worst that is about 16 bytes each besides the encoded
+    /// bytes: 8 of RGBA in 16 bits, or 9 of a progressive JPEG in colour (3 decoded, 6 of coefficients), 4 of gray, and a
+    /// margin for the decoder's own tables.
     pub max_pixels: u64,
 }
 
 impl Default for DecodeLimits {
-    /// 32 MiB, 8192 pixels a side, 32 Mi pixels: any plain radiograph.
+    /// 32 MiB, 8192 pixels a side, 16 Mi pixels: any plain radiograph, such as 4096 x 4096.
     fn default() -> Self {
-        Self { max_bytes: 32 << 20, max_side: 8192, max_pixels: 32 << 20 }
+        Self { max_bytes: 32 << 20, max_side: 8192, max_pixels: 16 << 20 }
     }
 }
 
@@ -157,6 +159,7 @@ fn corrupt(format: ImageFormat, error: &::image::ImageError) -> ImageError {
     ImageError::Corrupt { format, message: error.to_string() }
 }
 
+/// Straight from the decoded pixels to gray: no copy of the colours in floating point, which would be larger than both.
 fn to_gray(image: &DynamicImage) -> Vec<f32> {
     match image {
         DynamicImage::ImageLuma8(gray) => gray.iter().map(|&value| f32::from(value) / 255.0).collect(),
@@ -164,8 +167,23 @@ fn to_gray(image: &DynamicImage) -> Vec<f32> {
         DynamicImage::ImageLuma16(gray) => gray.iter().map(|&value| f32::from(value) / 65_535.0).collect(),
         DynamicImage::ImageLumaA16(gray) => gray.pixels().map(|pixel| f32::from(pixel.0[0]) / 65_535.0).collect(),
         DynamicImage::ImageRgb8(colour) => colour.pixels().map(|pixel| luma(pixel.0.map(f32::from), 255.0)).collect(),
+        DynamicImage::ImageRgba8(colour) => {
+            colour.pixels().map(|pixel| luma(opaque(pixel.0).map(f32::from), 255.0)).collect()
+        }
+        DynamicImage::ImageRgb16(colour) => {
+            colour.pixels().map(|pixel| luma(pixel.0.map(f32::from), 65_535.0)).collect()
+        }
+        DynamicImage::ImageRgba16(colour) => {
+            colour.pixels().map(|pixel| luma(opaque(pixel.0).map(f32::from), 65_535.0)).collect()
+        }
+        // Neither PNG nor JPEG: pixels in floating point.
         colour => colour.to_rgb32f().pixels().map(|pixel| luma(pixel.0, 1.0)).collect(),
     }
+}
+
+/// A pixel without its alpha.
+fn opaque<T>([red, green, blue, _]: [T; 4]) -> [T; 3] {
+    [red, green, blue]
 }
 
 /// Luma of red, green and blue, as JPEG and most readers have it.

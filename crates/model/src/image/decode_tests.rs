@@ -101,6 +101,38 @@ fn limits_apply_to_bytes_sides_and_area() {
 }
 
 #[test]
+fn the_largest_picture_is_4096_by_4096() {
+    let limits = DecodeLimits::default();
+    assert_eq!(limits.check_dimensions(4096, 4096), Ok(()));
+    for (width, height) in [(4096, 4097), (8192, 4096), (8193, 1)] {
+        assert!(limits.check_dimensions(width, height).unwrap_err().is_too_large(), "{width} x {height}");
+    }
+}
+
+#[test]
+fn colour_of_8_and_16_bits_with_and_without_alpha_has_the_same_luma() {
+    let image = DynamicImage::ImageRgba16(::image::ImageBuffer::from_fn(3, 1, |x, _| {
+        ::image::Rgba(
+            [[65_535, 0, 0, 9], [257, 257 * 2, 257 * 3, 0], [257 * 77, 257 * 77, 257 * 77, 65_535]][x as usize],
+        )
+    }));
+    let expected = [0.299, (0.299 + 0.587 * 2.0 + 0.114 * 3.0) / 255.0, 77.0 / 255.0];
+    for image in [
+        DynamicImage::ImageRgba8(image.to_rgba8()),
+        DynamicImage::ImageRgb16(image.to_rgb16()),
+        DynamicImage::ImageRgb8(image.to_rgb8()),
+        image,
+    ] {
+        let mut png = Cursor::new(Vec::new());
+        image.write_to(&mut png, ::image::ImageFormat::Png).unwrap();
+        let picture = read(png.get_ref()).unwrap();
+        for (found, expected) in picture.pixels.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{:?}: {found} is not {expected}", image.color());
+        }
+    }
+}
+
+#[test]
 fn colour_becomes_luma_and_gray_in_colour_stays_what_it_was() {
     let mut colour = ::image::RgbImage::new(2, 1);
     colour.put_pixel(0, 0, ::image::Rgb([255, 0, 0]));

@@ -32,6 +32,9 @@ impl Model {
 
     /// Encodes pictures into grids. Pictures of another size are prepared first (see [`prepare`]).
     ///
+    /// Prepared pictures are rounded to 8 bits, as the trainer keeps its films: the grid of a film is the one that the
+    /// transformer was trained on, and a film of 16 bits has the grid of its 8-bit copy.
+    ///
     /// # Errors
     /// The model has no VQ-GAN, or the computation failed.
     pub fn encode(&self, pictures: &[&Picture]) -> Result<Vec<Vec<u32>>, ModelError> {
@@ -42,7 +45,7 @@ impl Model {
         let side = self.info.image_size;
         let mut values = Vec::with_capacity(pictures.len() * side * side);
         for picture in pictures {
-            values.extend(prepare(picture, side)?.pixels.iter().map(|value| value * 2.0 - 1.0));
+            values.extend(prepare(picture, side)?.to_u8().into_iter().map(|value| f32::from(value) / 127.5 - 1.0));
         }
         let gray = Tensor::from_vec(values, (pictures.len(), 1, side, side), &self.device)?;
         let channels = vqgan.config().in_channels;

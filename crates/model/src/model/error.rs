@@ -60,7 +60,69 @@ pub enum ModelError {
     /// A step of sampling failed.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// The mean patches could not be measured; they are not tried again.
+    #[error("there are no rough pictures of this model: {0}")]
+    NoPatches(String),
     /// A computation failed: out of memory, or a lost device.
     #[error("the computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+}
+
+impl ModelError {
+    /// Whether the device itself failed, so that nothing will ever be computed on it again in this process. A device that
+    /// is only out of memory is not lost.
+    pub fn is_device_lost(&self) -> bool {
+        match self {
+            Self::Compute(error) | Self::Bundle(BundleError::Tensor { source: error, .. }) => is_device_lost(error),
+            _ => false,
+        }
+    }
+}
+
+fn is_device_lost(error: &candle_core::Error) -> bool {
+    use candle_core::Error;
+    match error {
+        Error::Cuda(driver) => {
+            // The driver's types are known to CUDA builds only, its names are not.
+            let said = driver.to_string();
+            !["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|memory| said.contains(memory))
+        }
+        Error::Context { inner, .. } | Error::WithPath { inner, .. } | Error::WithBacktrace { inner, .. } => {
+            is_device_lost(inner)
+        }
+        Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().is_some_and(is_device_lost),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Context, Error};
+
+    use super::*;
+
+    fn driver(said: &str) -> Error {
+        Error::Cuda(said.into())
+    }
+
+    #[test]
+    fn errors_of_the_driver_are_a_lost_device_however_they_are_wrapped() {
+        let lost = || driver("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")");
+        for error in [
+            lost(),
+            lost().context("in a step"),
+            lost().with_path("x"),
+            Err::<(), _>(lost()).context("in a step").expect_err("an error"),
+        ] {
+            assert!(ModelError::from(error).is_device_lost());
+        }
+    }
+
+    #[test]
+    fn a_device_out_of_memory_and_errors_of_shape_are_no_lost_device() {
+        let full = driver("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        assert!(!ModelError::from(full.context("in a step")).is_device_lost());
+        assert!(!ModelError::from(Error::Msg("shape mismatch".to_owned())).is_device_lost());
+        assert!(!ModelError::GridSize { expected: 1, found: 2 }.is_device_lost());
+    }
 }

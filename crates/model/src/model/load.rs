@@ -1,7 +1,7 @@
 //! Loading a model from a bundle.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -12,7 +12,7 @@ use crate::text_encoder::TextEncoder;
 use crate::transformer::Transformer;
 use crate::vqgan::VqGan;
 
-use super::patches::MeanPatches;
+use super::patches::Patches;
 use super::{Condition, ModelError, ModelInfo};
 
 /// A model on a device. Any of its networks may be absent; what needs one that is says which.
@@ -25,8 +25,8 @@ pub struct Model {
     text: Option<(TextTokenizer, TextEncoder)>,
     /// The condition of the empty text, once it was asked for.
     pub(super) null: OnceLock<Condition>,
-    /// What each id looks like, once it was asked for.
-    pub(super) patches: OnceLock<MeanPatches>,
+    /// What each id looks like, as far as it was measured.
+    pub(super) patches: Mutex<Patches>,
 }
 
 impl Model {
@@ -77,7 +77,7 @@ impl Model {
             transformer,
             text,
             null: OnceLock::new(),
-            patches: OnceLock::new(),
+            patches: Mutex::default(),
         })
     }
 

@@ -38,6 +38,8 @@ pub enum Purpose {
     EditMask = 11,
     /// Which ids stand beside each other in the grids that mean patches are measured on.
     MeanPatch = 12,
+    /// Seeds of the pictures that are generated for a scored item.
+    ScoreSample = 13,
 }
 
 /// All random numbers of one purpose under one seed.

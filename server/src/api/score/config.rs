@@ -43,7 +43,7 @@ impl Config {
             violations.add("config.samples_per_item", Reason::FieldInvalid, description);
         }
         if asked.samples_per_item > 0 {
-            violations.keep(validate::has(model.info().has_tokenizer, "VQ-GAN", &model));
+            violations.keep(validate::has(model.info().has_vqgan, "VQ-GAN", &model));
         }
         let mut sampling = validate::sampling(&mut violations, "config.", asked.sampling.as_ref(), &model);
         if asked.sampling.is_none_or(|sampling| sampling.seed.is_none()) {

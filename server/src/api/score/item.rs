@@ -13,8 +13,8 @@ use super::config::Config;
 use crate::api::encode::grid_of;
 use crate::api::errors::{ApiError, Reason, Violation};
 use crate::api::validate::{self, Violations};
-use crate::api::{Api, Deadline, blocking, decode, picture};
-use crate::engine::{LoadedModel, RowScore, ScoreRow, score_rows};
+use crate::api::{Api, Deadline, decode, picture};
+use crate::engine::{LoadedModel, RowScore, ScoreRow, Work, score_rows};
 
 /// Longest name of an item, in bytes.
 const MAX_ID_BYTES: usize = 256;
@@ -52,7 +52,10 @@ pub(super) struct Matched {
 /// Checks an item; reads its picture off the runtime.
 pub(super) async fn prepare(api: &Api, config: &Config, index: u64, item: ScoreItem) -> Result<Prepared, ApiError> {
     let (model, limits) = (Arc::clone(&config.model), api.limits);
-    blocking(move || check(index, item, &model, &limits)).await.map_err(|error| in_item(index, error))
+    let holds_picture = matches!(item.target, Some(Target::Image(_)));
+    api.checking(holds_picture, move || check(index, item, &model, &limits))
+        .await
+        .map_err(|error| in_item(index, error))
 }
 
 fn check(
@@ -75,7 +78,7 @@ fn check(
         }
         Some(Target::Grid(grid)) => violations.keep(validate::grid("item.grid", grid, info, false)).map(Source::Grid),
         Some(Target::Image(image)) => {
-            violations.keep(validate::has(info.has_tokenizer, "VQ-GAN", model));
+            violations.keep(validate::has(info.has_vqgan, "VQ-GAN", model));
             violations.keep(picture::read_prepared("item.image", image, info.image_size, limits)).map(Source::Picture)
         }
     };
@@ -112,8 +115,8 @@ pub(super) async fn matched(
         Source::Grid(ids) => (ids, None),
         Source::Picture(picture) => {
             let original = picture.clone();
-            let ids = grid_of(api, api.engine.enter(1).await?, &config.model, deadline, picture).await?;
-            let ticket = api.engine.enter(1).await?;
+            let ids = grid_of(api, api.engine.enter(Work::ONE).await?, &config.model, deadline, picture).await?;
+            let ticket = api.engine.enter(Work::ONE).await?;
             let decoded = decode::one(api, ticket, &config.model, deadline, ids.clone()).await?;
             (ids, psnr(&original, &decoded))
         }
@@ -134,7 +137,7 @@ pub(super) async fn under(
 ) -> Result<Vec<RowScore>, ApiError> {
     let rows: Vec<ScoreRow> =
         film.masks.iter().map(|masked| ScoreRow { ids: film.ids.clone(), masked: masked.clone(), text: 0 }).collect();
-    let ticket = api.engine.enter(rows.len() as u64).await?;
+    let ticket = api.engine.enter(Work::ONE).await?;
     let work = move |model: &LoadedModel| score_rows(model, &[tokens], &rows);
     Ok(api.engine.call(ticket, Arc::clone(&config.model), deadline.instant(), work).await?)
 }

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use raygen_model::text::TextTokens;
 use raygen_proto::v1;
 use raygen_proto::v1::score_request::{Message, ScoreItem};
-use raygen_proto::v1::score_response::{Event, ItemScore, RatioScore};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use raygen_proto::v1::score_response::{Event, ItemScore, RatioScore, Summary};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::errors::{ApiError, Reason, Violation};
-use super::{Api, Call, Deadline, Messages};
-use crate::engine::{EngineError, LoadedModel, RowScore};
+use super::reply::{self, Gone, Reply};
+use super::{Api, Deadline, Messages};
+use crate::engine::{EngineError, LoadedModel, RowScore, Work};
 
 use config::Config;
 use item::{Matched, Prepared};
@@ -28,7 +27,7 @@ const UNREAD: usize = 64;
 /// Items that may wait for a different impression to be scored against.
 const MOST_PENDING: usize = 1024;
 
-type Sender = mpsc::Sender<Result<v1::ScoreResponse, Status>>;
+type Replying = Reply<v1::ScoreResponse>;
 
 /// A scoring under way.
 struct Scoring {
@@ -36,7 +35,7 @@ struct Scoring {
     config: Config,
     deadline: Deadline,
     totals: Totals,
-    /// The latest impression, and the latest one before it that differs.
+    /// The latest impression, and the latest one before it that the model reads as another one.
     latest: Option<Text>,
     before: Option<Text>,
     /// The first items, as long as all impressions were the same.
@@ -56,7 +55,7 @@ enum Stop {
     Error(ApiError),
     /// The client's stream broke, with the transport's status.
     Broken(Status),
-    /// The reader is gone.
+    /// The reader is gone, or does not read.
     Gone,
 }
 
@@ -74,7 +73,7 @@ pub(super) async fn serve(
     let deadline = Deadline::of(&request);
     let mut requests = request.into_inner();
     let config = begin(&api, deadline, &mut requests).await.inspect_err(|status| call.end(status.code()))?;
-    let (sender, receiver) = mpsc::channel(UNREAD);
+    let (reply, reading) = reply::channel(call, None, UNREAD, api.reader_timeout, is_summary);
     let scoring = Scoring {
         totals: Totals::new(&config),
         api,
@@ -85,13 +84,13 @@ pub(super) async fn serve(
         pending: Vec::new(),
         items: 0,
     };
-    tokio::spawn(scoring.run(requests, sender, call));
-    Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    tokio::spawn(scoring.run(requests, reply));
+    Ok(Response::new(Box::pin(reading)))
 }
 
 /// The configuration: the first message, and the only one that is refused before the response begins.
 async fn begin(api: &Api, deadline: Deadline, requests: &mut Streaming<v1::ScoreRequest>) -> Result<Config, Status> {
-    drop(api.engine.try_enter(0, deadline.instant()).map_err(ApiError::from)?);
+    drop(api.engine.try_enter(Work::NONE, deadline.instant()).map_err(ApiError::from)?);
     let missing = || {
         let description = "must be the first message: the configuration, then the items";
         Status::from(ApiError::from(Violation::new("config", Reason::FieldInvalid, description)))
@@ -107,29 +106,29 @@ async fn begin(api: &Api, deadline: Deadline, requests: &mut Streaming<v1::Score
 // === impl Scoring ===
 
 impl Scoring {
-    async fn run(mut self, mut requests: Streaming<v1::ScoreRequest>, sender: Sender, mut call: Call) {
+    async fn run(mut self, mut requests: Streaming<v1::ScoreRequest>, reply: Replying) {
         let deadline = self.deadline;
         let outcome = tokio::select! {
             biased;
-            () = sender.closed() => Err(Stop::Gone),
+            () = reply.closed() => Err(Stop::Gone),
             () = deadline.passed() => Err(EngineError::DeadlineExceeded.into()),
-            outcome = self.all(&mut requests, &sender) => outcome,
+            outcome = self.all(&mut requests, &reply) => outcome,
         };
-        let status = match outcome {
-            Ok(()) => return call.end(Code::Ok),
+        let last = match outcome {
+            Ok(summary) => Ok(v1::ScoreResponse { event: Some(Event::Summary(summary)) }),
             Err(Stop::Gone) => return,
-            Err(Stop::Broken(status)) => status,
-            Err(Stop::Error(error)) => error.into(),
+            Err(Stop::Broken(status)) => Err(status),
+            Err(Stop::Error(error)) => Err(error.into()),
         };
-        call.end(status.code());
-        // A reader that left meanwhile needs no status.
-        let _ = sender.send(Err(status)).await;
+        // Nothing is worth keeping while the reader takes its time.
+        drop((self, requests));
+        reply.finish(last).await;
     }
 
-    async fn all(&mut self, requests: &mut Streaming<v1::ScoreRequest>, sender: &Sender) -> Result<(), Stop> {
+    async fn all(&mut self, requests: &mut Streaming<v1::ScoreRequest>, reply: &Replying) -> Result<Summary, Stop> {
         while let Some(request) = requests.message().await.map_err(Stop::Broken)? {
             match request.message {
-                Some(Message::Item(item)) => self.item(item, sender).await?,
+                Some(Message::Item(item)) => self.item(item, reply).await?,
                 Some(Message::Config(_)) => {
                     let description = "came twice; open another stream for another configuration";
                     return Err(Violation::new("config", Reason::FieldInvalid, description).into());
@@ -143,13 +142,12 @@ impl Scoring {
         // Everyone had the same impression: what is left to compare with is no text at all.
         if !self.pending.is_empty() {
             let tokens = self.config.model.model.tokenize("").map_err(EngineError::from)?;
-            self.settle(&tokens, sender).await?;
+            self.settle(&tokens, reply).await?;
         }
-        let summary = self.totals.summary();
-        send(sender, Event::Summary(summary)).await
+        Ok(self.totals.summary())
     }
 
-    async fn item(&mut self, item: ScoreItem, sender: &Sender) -> Result<(), Stop> {
+    async fn item(&mut self, item: ScoreItem, reply: &Replying) -> Result<(), Stop> {
         let index = self.items;
         self.items += 1;
         let prepared = item::prepare(&self.api, &self.config, index, item).await?;
@@ -157,37 +155,37 @@ impl Scoring {
         let (id, text) = (id.clone(), text.clone());
         let matched = item::matched(&self.api, &self.config, self.deadline, prepared).await?;
 
-        if self.latest.as_ref().is_none_or(|latest| latest.text != text.text) {
+        if self.latest.as_ref().is_none_or(|latest| latest.tokens.ids != text.tokens.ids) {
             self.before = self.latest.replace(text.clone());
         }
         self.pending.push(matched);
         if let Some(other) = self.before.clone() {
-            self.settle_against(&other, &text, sender).await?;
+            self.settle_against(&other, &text, reply).await?;
         } else if self.pending.len() >= MOST_PENDING {
             let tokens = self.config.model.model.tokenize("").map_err(EngineError::from)?;
-            self.settle(&tokens, sender).await?;
+            self.settle(&tokens, reply).await?;
         }
         if self.config.sends_samples() {
-            samples::send(&self.api, &self.config, self.deadline, (index, &id, &text), sender).await?;
+            samples::send(&self.api, &self.config, self.deadline, (index, &id, &text), reply).await?;
         }
         Ok(())
     }
 
     /// Those that waited had the other impression, so they are compared with this one, and this one with the other.
-    async fn settle_against(&mut self, other: &Text, newest: &Text, sender: &Sender) -> Result<(), Stop> {
+    async fn settle_against(&mut self, other: &Text, newest: &Text, reply: &Replying) -> Result<(), Stop> {
         let last = self.pending.pop();
-        self.settle(&newest.tokens, sender).await?;
+        self.settle(&newest.tokens, reply).await?;
         self.pending.extend(last);
-        self.settle(&other.tokens, sender).await
+        self.settle(&other.tokens, reply).await
     }
 
     /// Scores all that wait under a text that is not theirs, and sends them.
-    async fn settle(&mut self, mismatched: &TextTokens, sender: &Sender) -> Result<(), Stop> {
+    async fn settle(&mut self, mismatched: &TextTokens, reply: &Replying) -> Result<(), Stop> {
         for matched in std::mem::take(&mut self.pending) {
             let wrong = item::under(&self.api, &self.config, self.deadline, &matched.film, mismatched.clone()).await?;
             let score = score_of(&self.config, &matched, &wrong);
             self.totals.add(&score, &matched.right);
-            send(sender, Event::Item(score)).await?;
+            send(reply, Event::Item(score)).await?;
         }
         Ok(())
     }
@@ -208,8 +206,13 @@ fn score_of(config: &Config, matched: &Matched, wrong: &[RowScore]) -> ItemScore
     }
 }
 
-async fn send(sender: &Sender, event: Event) -> Result<(), Stop> {
-    sender.send(Ok(v1::ScoreResponse { event: Some(event) })).await.map_err(|_| Stop::Gone)
+async fn send(reply: &Replying, event: Event) -> Result<(), Stop> {
+    reply.send(Ok(v1::ScoreResponse { event: Some(event) })).await.map_err(|Gone| Stop::Gone)
+}
+
+/// The message behind which nothing comes.
+fn is_summary(response: &v1::ScoreResponse) -> bool {
+    matches!(response.event, Some(Event::Summary(_)))
 }
 
 /// Whether a model has what scoring needs.

@@ -8,7 +8,7 @@ use raygen_model::sampler::SamplingParams;
 use raygen_proto::v1::score_response::{Event, GeneratedSample};
 
 use super::config::Config;
-use super::{Sender, Stop, Text, item, send as send_event};
+use super::{Replying, Stop, Text, item, send as send_event};
 use crate::api::encode::token_grid;
 use crate::api::errors::ApiError;
 use crate::api::{Api, Deadline, blocking, picture};
@@ -23,7 +23,7 @@ pub(super) async fn send(
     config: &Config,
     deadline: Deadline,
     (index, id, text): (u64, &str, &Text),
-    sender: &Sender,
+    reply: &Replying,
 ) -> Result<(), Stop> {
     let model = &config.model;
     let info = model.info();
@@ -39,7 +39,7 @@ pub(super) async fn send(
         include_confidence: false,
         deadline: deadline.instant(),
     };
-    let ticket = api.engine.enter(generation.row_steps()).await?;
+    let ticket = api.engine.enter(generation.work()).await?;
     let (mut inbox, _) = api.engine.generate_admitted(generation, ticket)?;
     while let Some(envelope) = inbox.next().await {
         let envelope = envelope?;
@@ -55,12 +55,28 @@ pub(super) async fn send(
         let (image, ids) = image?;
         let grid = Some(token_grid(ids, info));
         let sample = GeneratedSample { id: id.to_owned(), sample_index, grid, image: Some(image) };
-        send_event(sender, Event::Sample(sample)).await?;
+        send_event(reply, Event::Sample(sample)).await?;
     }
     Ok::<(), ApiError>(()).map_err(Stop::from)
 }
 
 /// A seed of its own for each item, whatever its neighbours.
 fn seed_of(seed: u64, key: u64) -> u64 {
-    below(&mut Randomness::new(seed, Purpose::ScoreMask).stream(key, 1), SEEDS) as u64
+    below(&mut Randomness::new(seed, Purpose::ScoreSample).stream(key, 0), SEEDS) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_of_pictures_depend_on_seed_and_item_and_have_nothing_of_the_masks() {
+        assert_eq!(seed_of(7, 1), seed_of(7, 1));
+        assert_ne!(seed_of(7, 1), seed_of(8, 1));
+        assert_ne!(seed_of(7, 1), seed_of(7, 2));
+        for place in 0..4 {
+            let of_masks = below(&mut Randomness::new(7, Purpose::ScoreMask).stream(1, place), SEEDS) as u64;
+            assert_ne!(seed_of(7, 1), of_masks);
+        }
+    }
 }

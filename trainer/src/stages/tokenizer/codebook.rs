@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
 use raygen_model::random::{Purpose, Randomness, below};
 
+/// Counts below this are no longer halved.
+const FADED: f32 = 1e-20;
+
 /// Running counts and sums of each code, on the host: 512 codes of width 64 are small, and the order of additions is fixed.
 pub(super) struct CodebookAverages {
     codes: Var,
@@ -50,13 +53,19 @@ impl CodebookAverages {
     }
 
     /// Takes in the latents [batch, width, h, w] of a step and the codes [batch, h, w] that they chose.
-    pub(super) fn follow(&mut self, latent: &Tensor, ids: &Tensor, step: u64) -> Result<()> {
+    /// Returns the number of codes that were restarted.
+    pub(super) fn follow(&mut self, latent: &Tensor, ids: &Tensor, step: u64) -> Result<usize> {
         let rows = rows(latent)?;
         let ids = ids.flatten_all()?.to_vec1::<u32>()?;
         let keep = self.decay as f32;
         let take = 1.0 - keep;
-        self.counts.iter_mut().for_each(|c| *c *= keep);
-        self.sums.iter_mut().for_each(|s| *s *= keep);
+        for (count, sum) in self.counts.iter_mut().zip(self.sums.chunks_exact_mut(self.width)) {
+            // Below this a code would fade into rounding: it stays where it is until it is used or restarted.
+            if *count > FADED {
+                *count *= keep;
+                sum.iter_mut().for_each(|s| *s *= keep);
+            }
+        }
         for (row, id) in rows.chunks_exact(self.width).zip(&ids) {
             let id = *id as usize;
             self.counts[id] += take;
@@ -66,23 +75,17 @@ impl CodebookAverages {
         }
         let mut stream = self.randomness.stream(step, 1);
         let latents = rows.len() / self.width;
+        let mut restarted = 0;
         for code in 0..self.counts.len() {
             if f64::from(self.counts[code]) < self.restart_below {
                 let row = &rows[below(&mut stream, latents) * self.width..][..self.width];
                 self.counts[code] = 1.0;
                 self.sums[code * self.width..][..self.width].copy_from_slice(row);
+                restarted += 1;
             }
         }
-        self.write_codes()
-    }
-
-    /// How many codes are used at least as often as the restart threshold, and the perplexity of their use.
-    pub(super) fn usage(&self) -> (usize, f64) {
-        let total: f64 = self.counts.iter().map(|c| f64::from(*c)).sum();
-        let entropy: f64 =
-            self.counts.iter().map(|c| f64::from(*c) / total).filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum();
-        let used = self.counts.iter().filter(|c| f64::from(**c) >= self.restart_below).count();
-        (used, entropy.exp())
+        self.write_codes()?;
+        Ok(restarted)
     }
 
     pub(super) fn state(&self) -> Result<BTreeMap<String, Tensor>> {
@@ -108,7 +111,7 @@ impl CodebookAverages {
             .sums
             .chunks_exact(self.width)
             .zip(&self.counts)
-            .flat_map(|(sum, count)| sum.iter().map(move |s| s / count.max(1e-6)))
+            .flat_map(|(sum, count)| sum.iter().map(move |s| s / count))
             .collect();
         self.codes.set(&Tensor::from_vec(codes, (self.counts.len(), self.width), self.codes.device())?)?;
         Ok(())

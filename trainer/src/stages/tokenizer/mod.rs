@@ -13,7 +13,7 @@ use raygen_nn::{Parameters, straight_through};
 
 use self::codebook::CodebookAverages;
 pub(super) use self::validate::pictures;
-use super::{Stage, fingerprint};
+use super::{Stage, fingerprint, refuse_fewer_steps};
 use crate::config::{RunConfig, TokenizerConfig};
 use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
 use crate::loss::structure_loss;
@@ -75,6 +75,7 @@ struct Losses {
     reconstruction: f64,
     commitment: f64,
     gradient_norm: f64,
+    restarted_codes: usize,
 }
 
 /// Trains to the end, or until asked to stop (then `None`).
@@ -85,13 +86,16 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let config = &stage.config.tokenizer;
     let shape = network_config(stage.config);
     let folder = stage.directory.stage("tokenizer");
-    let identity = identity(stage.config, &stage.films.fingerprint)?;
+    let identity = identity(stage.config, &stage.films.pixels_fingerprint)?;
     let checkpoints = Checkpoints::new(&folder, &identity);
     let mut training = Training::new(stage, &shape)?;
     let mut step = match checkpoints.latest(stage.device)? {
         Some(checkpoint) => training.restore(checkpoint)?,
         None => 0,
     };
+    refuse_fewer_steps("tokenizer.steps", step, config.steps)?;
+    // Only now: a configuration that does not fit what is there must not replace the record of what made it.
+    stage.directory.record(stage.config)?;
     if step < config.steps {
         let mut log = MetricsLog::open(&folder, step)?;
         let mut order = FilmOrder::new(stage.config.seed, stage.films.train.len());
@@ -120,6 +124,7 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
                     ("commitment", losses.commitment),
                     ("gradient_norm", losses.gradient_norm),
                     ("learning_rate", rate),
+                    ("restarted_codes", losses.restarted_codes as f64),
                 ],
             )?;
             if step % config.cadence.validate_every == 0 || step == config.steps {
@@ -132,15 +137,18 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
                     stage.device,
                     &folder.join(format!("samples/step-{step:06}.png")),
                 )?;
-                let (used, perplexity) = training.codebook.usage();
                 log.write(
                     step,
                     "validate",
-                    &[("psnr", report.psnr), ("codes_used", used as f64), ("perplexity", perplexity)],
+                    &[
+                        ("psnr", report.psnr),
+                        ("codes_used", report.codes_used as f64),
+                        ("perplexity", report.perplexity),
+                    ],
                 )?;
                 progress.say(&format!(
-                    "tokenizer step {step}: val PSNR {:.2} dB, {used} of {} codes in use, perplexity {perplexity:.0}",
-                    report.psnr, shape.codebook_size
+                    "tokenizer step {step}: val PSNR {:.2} dB, {} of {} codes in use, perplexity {:.0}",
+                    report.psnr, report.codes_used, shape.codebook_size, report.perplexity
                 ));
             }
             let stopping = stage.stop.raised();
@@ -210,7 +218,8 @@ impl Training {
         Ok(Self {
             codebook: CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, stage.config.seed)?,
             optimiser: AdamW::new(config.optimiser, &trained)?,
-            average: MovingAverage::new(config.optimiser.ema_decay, &trained)?,
+            // With the codebook, so that averaged encoder, codes and decoder fit each other.
+            average: MovingAverage::new(config.optimiser.ema_decay, &parameters.named())?,
             parameters,
             network,
             trained,
@@ -234,27 +243,20 @@ impl Training {
         if report.without_gradient > 0 {
             bail!("{} tensors of the tokenizer got no gradient: it would not learn", report.without_gradient);
         }
-        self.average.update(&self.trained, step)?;
-        self.codebook.follow(&latent.detach(), &ids, step)?;
+        let restarted_codes = self.codebook.follow(&latent.detach(), &ids, step)?;
+        self.average.update(&self.parameters.named(), step)?;
         Ok(Losses {
             total: scalar(&loss)?,
             reconstruction: scalar(&absolute)?,
             commitment: scalar(&commitment)?,
             gradient_norm: report.gradient_norm,
+            restarted_codes,
         })
     }
 
-    /// What is validated and exported: averaged weights where averaging is on, and the codebook.
+    /// What is validated and exported: the averages (without averaging, the weights themselves).
     fn exported(&self) -> BTreeMap<String, Tensor> {
-        let averages = self.average.averages();
-        self.parameters
-            .named()
-            .into_iter()
-            .map(|(name, var)| {
-                let tensor = averages.get(&name).cloned().unwrap_or_else(|| var.as_detached_tensor());
-                (name, tensor)
-            })
-            .collect()
+        self.average.averages().clone()
     }
 
     fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
@@ -280,8 +282,8 @@ impl Training {
             let saved = weights.get(&name).with_context(|| format!("the checkpoint lacks tensor {name}"))?;
             var.set(saved)?;
         }
-        self.optimiser.restore(checkpoint.updates, checkpoint.take("first"), checkpoint.take("second"));
-        self.average.restore(checkpoint.take("average"));
+        self.optimiser.restore(checkpoint.updates, checkpoint.take("first"), checkpoint.take("second"))?;
+        self.average.restore(checkpoint.take("average"))?;
         self.codebook.restore(&checkpoint.take("codebook"))?;
         Ok(checkpoint.step)
     }

@@ -16,22 +16,37 @@ const BATCH: usize = 8;
 /// Films on the sheet.
 const DRAWN: usize = 8;
 
-/// Reconstruction on the validation films.
+/// Reconstruction of the validation films.
 pub(super) struct Report {
     /// Mean over films of the peak signal-to-noise ratio, in dB.
     pub(super) psnr: f64,
+    /// Codes that occur in the films' grids.
+    pub(super) codes_used: usize,
+    /// Perplexity of the codes' use: the number of equally common codes that would be as varied.
+    pub(super) perplexity: f64,
 }
 
 pub(super) fn validate(network: &VqGan, films: &FilmSet, device: &Device) -> Result<Report> {
     let mut total = 0.0;
+    let mut counts = vec![0u64; network.codebook().dim(0)?];
     for indices in films.val.chunks(BATCH) {
         let images = film_tensor(films, indices, device)?;
-        let back = network.decode(&network.encode(&images)?)?;
+        let ids = network.encode(&images)?;
+        for id in ids.flatten_all()?.to_vec1::<u32>()? {
+            counts[id as usize] += 1;
+        }
+        let back = network.decode(&ids)?;
         // Both are in [-1, 1]: half the difference is the error in [0, 1].
         let errors = ((images - back)? * 0.5)?.sqr()?.flatten_from(1)?.mean(1)?.to_vec1::<f32>()?;
         total += errors.iter().map(|e| -10.0 * f64::from(e.max(1e-12)).log10()).sum::<f64>();
     }
-    Ok(Report { psnr: total / films.val.len() as f64 })
+    let tokens = counts.iter().sum::<u64>() as f64;
+    let entropy: f64 = counts.iter().filter(|c| **c > 0).map(|c| *c as f64 / tokens).map(|p| -p * p.ln()).sum();
+    Ok(Report {
+        psnr: total / films.val.len() as f64,
+        codes_used: counts.iter().filter(|c| **c > 0).count(),
+        perplexity: entropy.exp(),
+    })
 }
 
 /// Draws validation films above their reconstructions.
@@ -39,10 +54,8 @@ pub(super) fn draw(network: &VqGan, films: &FilmSet, device: &Device, path: &Pat
     let indices: Vec<usize> = films.val.iter().copied().take(DRAWN).collect();
     let images = film_tensor(films, &indices, device)?;
     let back = network.decode(&network.encode(&images)?)?;
-    let mut pictures = pictures(&images)?;
-    pictures.extend(self::pictures(&back)?);
-    write_sheet(path, &pictures, indices.len())?;
-    Ok(())
+    let rows = [("films".to_owned(), pictures(&images)?), ("reconstructions".to_owned(), pictures(&back)?)];
+    write_sheet(path, &rows, indices.len())
 }
 
 /// Images [batch, channels, side, side] in [-1, 1] as pictures; the mean of the channels.

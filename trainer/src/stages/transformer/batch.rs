@@ -12,7 +12,7 @@ use crate::data::{FilmOrder, FilmSet};
 use crate::stages::Stage;
 use crate::stages::encode::Tokens;
 
-/// Share of the positions masked in validation, film by film in turn.
+/// Shares of the positions masked in validation; each film is scored at each.
 const VALIDATION_RATIOS: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
 
 /// Masked grids and texts.
@@ -145,13 +145,14 @@ impl<'a> Batches<'a> {
             .val
             .iter()
             .enumerate()
-            .map(|(place, film)| {
-                // The same masks whatever the run's seed, so that runs compare.
-                let mut stream = Randomness::new(0, Purpose::ScoreMask).stream(place as u64, 0);
-                let ratio = VALIDATION_RATIOS[place % VALIDATION_RATIOS.len()];
-                let hidden = hide(&mut stream, self.tokens.positions, ratio);
-                let text = if with_text { &self.texts[*film] } else { &self.empty };
-                Row { grid: self.tokens.grid(*film, 0), hidden, text }
+            .flat_map(|(place, film)| {
+                VALIDATION_RATIOS.iter().enumerate().map(move |(turn, ratio)| {
+                    // The same masks whatever the run's seed, so that runs compare.
+                    let mut stream = Randomness::new(0, Purpose::ScoreMask).stream(place as u64, turn as u64);
+                    let hidden = hide(&mut stream, self.tokens.positions, *ratio);
+                    let text = if with_text { &self.texts[*film] } else { &self.empty };
+                    Row { grid: self.tokens.grid(*film, 0), hidden, text }
+                })
             })
             .collect::<Vec<_>>();
         rows.chunks(self.config.batch).map(|rows| self.masked(rows)).collect()

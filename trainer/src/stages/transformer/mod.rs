@@ -12,11 +12,10 @@ use raygen_model::text::{Normaliser, TextConfig, TextTokenizer};
 use raygen_nn::cross_entropy;
 
 use self::batch::{Batches, MaskedBatch};
-pub use self::network::Networks;
-use self::network::Shapes;
+pub use self::network::{Networks, Shapes};
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
-use super::{Stage, fingerprint};
+use super::{Stage, fingerprint, refuse_fewer_steps};
 use crate::config::{RunConfig, TransformerStageConfig};
 use crate::optim::{AdamW, MovingAverage, learning_rate};
 use crate::run::{Checkpoint, Checkpoints, MetricsLog, StageProgress};
@@ -54,14 +53,15 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     let words = batch::training_words(stage.films);
     let text_config = text_config(stage.config, &words);
     let text = TextTokenizer::from_words(&words, &text_config).context("the vocabulary of the impressions")?;
-    let shapes = Shapes::new(stage.config, tokenizer, text.vocabulary_size());
-    let identity = identity(stage.config, &tokens.fingerprint)?;
+    let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size());
+    let identity = identity(stage.config, &tokens.fingerprint, &stage.films.texts_fingerprint)?;
     let checkpoints = Checkpoints::new(&folder, &identity);
     let mut training = Training::new(stage, &shapes, tokenizer)?;
     let mut step = match checkpoints.latest(stage.device)? {
         Some(checkpoint) => training.restore(checkpoint)?,
         None => 0,
     };
+    refuse_fewer_steps("transformer.steps", step, config.steps)?;
     let mut batches = Batches::new(stage, tokens, &text, shapes.codebook_size())?;
     if step < config.steps {
         let mut log = MetricsLog::open(&folder, step)?;
@@ -127,10 +127,10 @@ fn text_config(config: &RunConfig, words: &[String]) -> TextConfig {
 }
 
 /// What makes two runs of this stage the same run. The number of steps may grow later, and cadence changes no weight.
-fn identity(config: &RunConfig, tokens: &str) -> Result<String> {
+fn identity(config: &RunConfig, tokens: &str, texts: &str) -> Result<String> {
     let settings = TransformerStageConfig { steps: 0, cadence: Default::default(), ..config.transformer.clone() };
     let settings = toml::to_string(&settings).context("settings")?;
-    Ok(fingerprint(&["transformer", &settings, &config.seed.to_string(), tokens]))
+    Ok(fingerprint(&["transformer", &settings, &config.seed.to_string(), tokens, texts]))
 }
 
 // === impl Training ===
@@ -204,8 +204,8 @@ impl Training {
             let saved = weights.get(&name).with_context(|| format!("the checkpoint lacks tensor {name}"))?;
             var.set(saved)?;
         }
-        self.optimiser.restore(checkpoint.updates, checkpoint.take("first"), checkpoint.take("second"));
-        self.average.restore(checkpoint.take("average"));
+        self.optimiser.restore(checkpoint.updates, checkpoint.take("first"), checkpoint.take("second"))?;
+        self.average.restore(checkpoint.take("average"))?;
         Ok(checkpoint.step)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use raygen_model::text_encoder::{TextEncoder, TextEncoderConfig};
+use raygen_model::vqgan::VqGanConfig;
 use raygen_model::transformer::{RaygenConfig, Transformer, TransformerConfig, initialise_from_codebook};
 use raygen_nn::Parameters;
 
@@ -39,14 +40,14 @@ pub struct Networks {
 impl Shapes {
     /// Shapes for the grids of `tokenizer` and a vocabulary of `vocabulary` word pieces.
     #[must_use]
-    pub fn new(config: &RunConfig, tokenizer: &Tokenizer, vocabulary: usize) -> Self {
+    pub fn new(config: &RunConfig, tokenizer: &VqGanConfig, vocabulary: usize) -> Self {
         let (model, text) = (&config.transformer.model, &config.transformer.text);
-        let token_width = if model.token_merge == 1 { model.width } else { model.width / model.token_merge };
+        let token_width = model.width / model.token_merge.max(1);
         Self {
             transformer: TransformerConfig::Raygen(RaygenConfig {
-                codebook_size: tokenizer.config.codebook_size,
-                positions: tokenizer.config.positions(),
-                grid_side: tokenizer.config.grid_side(),
+                codebook_size: tokenizer.codebook_size,
+                positions: tokenizer.positions(),
+                grid_side: tokenizer.grid_side(),
                 token_merge: model.token_merge,
                 token_width,
                 width: model.width,

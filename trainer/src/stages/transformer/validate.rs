@@ -18,7 +18,7 @@ const SAMPLES: usize = 8;
 /// Impressions on the sheet, where the films name none of their own: the commonest of the training films.
 const IMPRESSIONS: usize = 3;
 
-/// Means over the masked tokens of the validation films, at fixed masks.
+/// Means over the validation films, each at four fixed masks; of each mask the mean over its tokens counts, however many they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     /// Negative log-likelihood in nats per masked token, given the film's impression.
@@ -36,26 +36,40 @@ pub(super) fn validate(networks: &Networks, batches: &Batches<'_>) -> Result<Rep
 }
 
 fn score(networks: &Networks, batches: &[MaskedBatch]) -> Result<(f64, f64)> {
-    let (mut total, mut right, mut weight) = (0.0, 0.0, 0.0);
+    let (mut total, mut right, mut count) = (0.0, 0.0, 0.0);
     for batch in batches {
         let logits = networks.logits(batch)?.detach();
         let codes = logits.dim(2)?;
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
         let targets = batch.targets.flatten_all()?.to_vec1::<u32>()?;
         let weights = batch.weights.flatten_all()?.to_vec1::<f32>()?;
-        for ((row, target), hidden) in logits.chunks_exact(codes).zip(&targets).zip(&weights) {
-            if *hidden == 0.0 {
-                continue;
-            }
-            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = row.iter().map(|l| f64::from(l - largest).exp()).sum();
-            let own = f64::from(row[*target as usize] - largest);
-            total += sum.ln() - own;
-            right += f64::from(u8::from(own == 0.0));
-            weight += 1.0;
+        let positions = batch.targets.dim(1)?;
+        let rows = logits.chunks_exact(positions * codes);
+        for ((logits, targets), weights) in rows.zip(targets.chunks_exact(positions)).zip(weights.chunks_exact(positions)) {
+            let (nll, hits) = score_row(logits, targets, weights, codes);
+            total += nll;
+            right += hits;
+            count += 1.0;
         }
     }
-    Ok((total / weight, right / weight))
+    Ok((total / count, right / count))
+}
+
+/// Means over the hidden tokens of one grid: negative log-likelihood in nats, and share of hits.
+fn score_row(logits: &[f32], targets: &[u32], weights: &[f32], codes: usize) -> (f64, f64) {
+    let (mut nll, mut hits, mut count) = (0.0, 0.0, 0.0);
+    for ((row, target), hidden) in logits.chunks_exact(codes).zip(targets).zip(weights) {
+        if *hidden == 0.0 {
+            continue;
+        }
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|l| f64::from(l - largest).exp()).sum();
+        let own = f64::from(row[*target as usize] - largest);
+        nll += sum.ln() - own;
+        hits += f64::from(u8::from(own == 0.0));
+        count += 1.0;
+    }
+    (nll / count, hits / count)
 }
 
 /// Draws eight samples of each of the commonest impressions, a row an impression; the same seeds in each row.
@@ -72,10 +86,9 @@ pub(super) fn draw(
         let grids = sample(networks, tokenizer, text, &impression, params)?;
         let side = tokenizer.config.grid_side();
         let ids = Tensor::from_vec(grids.concat(), (grids.len(), side, side), stage.device)?;
-        sheet.extend(pictures(&tokenizer.network.decode(&ids)?)?);
+        sheet.push((impression, pictures(&tokenizer.network.decode(&ids)?)?));
     }
-    write_sheet(path, &sheet, SAMPLES)?;
-    Ok(())
+    write_sheet(path, &sheet, SAMPLES)
 }
 
 fn common_impressions(stage: &Stage<'_>) -> Vec<String> {

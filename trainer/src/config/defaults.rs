@@ -1,0 +1,53 @@
+//! Values of the keys that a configuration leaves out.
+
+pub(super) fn beta1() -> f64 {
+    0.9
+}
+
+pub(super) fn beta2() -> f64 {
+    0.99
+}
+
+pub(super) fn warm_up_steps() -> u64 {
+    100
+}
+
+pub(super) fn clip_norm() -> f64 {
+    1.0
+}
+
+pub(super) fn final_ratio() -> f64 {
+    0.02
+}
+
+pub(super) fn commitment() -> f64 {
+    0.25
+}
+
+pub(super) fn structure() -> f64 {
+    0.5
+}
+
+pub(super) fn codebook_decay() -> f64 {
+    0.98
+}
+
+pub(super) fn restart_below() -> f64 {
+    0.3
+}
+
+pub(super) fn condition_dropout() -> f64 {
+    0.1
+}
+
+pub(super) fn label_smoothing() -> f64 {
+    0.1
+}
+
+pub(super) fn token_merge() -> usize {
+    1
+}
+
+pub(super) fn yes() -> bool {
+    true
+}

@@ -103,7 +103,7 @@ async fn what_is_no_picture_is_refused_and_what_is_too_large_is_said_to_be() -> 
 async fn a_message_over_the_limit_is_refused_and_the_connection_lives() -> TestResult {
     let server = Server::shared()?;
     let wire = server.wire().await?;
-    let data = vec![0; 9 << 20];
+    let data = vec![0; 40 << 20];
     let input = Some(encode_request::Input::Image(Image { data, ..Image::default() }));
     let outcome = wire.encode(EncodeRequest { input, ..EncodeRequest::default() }).await;
     let code = outcome.err().map(|status| status.code());

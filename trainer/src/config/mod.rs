@@ -297,7 +297,11 @@ impl RunConfig {
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
-        validate::validate(&config).map_err(|(key, problem)| ConfigError::Value { path: path.to_owned(), key, problem })?;
+        validate::validate(&config).map_err(|(key, problem)| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            problem,
+        })?;
         path.parent().unwrap_or_else(|| Path::new("")).clone_into(&mut config.folder);
         Ok(config)
     }

@@ -44,9 +44,9 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     optimiser("transformer", &config.transformer.optimiser)?;
     networks(config)?;
     let sampling = &config.export.sampling;
-    sampling
-        .validate()
-        .map_err(|error| (format!("export.{}", error.field), format!("must be {}, is {}", error.allowed, error.found)))?;
+    sampling.validate().map_err(|error| {
+        (format!("export.{}", error.field), format!("must be {}, is {}", error.allowed, error.found))
+    })?;
     if sampling.guidance_scale != 1.0 && config.transformer.condition_dropout == 0.0 {
         let problem = "must be 1 without transformer.condition_dropout: the model would not know the empty text";
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
@@ -56,7 +56,9 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
 
 fn networks(config: &RunConfig) -> Result<(), Problem> {
     let tokenizer = network_config(config);
-    let within = |section: &'static str| move |error: raygen_model::config::InvalidConfig| (format!("{section}.{}", error.field), error.problem);
+    let within = |section: &'static str| {
+        move |error: raygen_model::config::InvalidConfig| (format!("{section}.{}", error.field), error.problem)
+    };
     tokenizer.validate().map_err(within("tokenizer.model"))?;
     let shapes = Shapes::new(config, &tokenizer, SOME_WORDS);
     shapes.transformer.validate().map_err(within("transformer.model"))?;

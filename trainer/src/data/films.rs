@@ -86,8 +86,11 @@ impl FilmSet {
         if lateral > 0 {
             eprintln!("{lateral} lateral films are left out: the model is for frontal ones");
         }
-        let (kept, splits): (Vec<Film>, Vec<Split>) =
-            std::mem::take(&mut manifest.films).into_iter().zip(splits).filter(|(film, split)| wanted(film, *split)).unzip();
+        let (kept, splits): (Vec<Film>, Vec<Split>) = std::mem::take(&mut manifest.films)
+            .into_iter()
+            .zip(splits)
+            .filter(|(film, split)| wanted(film, *split))
+            .unzip();
         manifest.films = kept;
         manifest.check_files()?;
         let films: Vec<(&Film, Split)> = manifest.films.iter().zip(splits).collect();

@@ -174,7 +174,9 @@ fn read(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
     let bytes = fs::read(path).map_err(io_error)?;
     let expected = match fs::read_to_string(checksum_path(path)) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("its checksum is missing".to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged("its checksum is missing".to_owned()));
+        }
         Err(error) => return Err(io_error(error)),
     };
     let found = hex(&Sha256::digest(&bytes));

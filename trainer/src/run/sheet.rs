@@ -21,10 +21,8 @@ pub fn write_sheet(path: &Path, rows: &[SheetRow], columns: usize) -> Result<()>
     let mut sheet = Sheet::new(columns);
     for (label, pictures) in rows {
         for (line, pictures) in pictures.chunks(columns.max(1)).enumerate() {
-            let images = pictures
-                .iter()
-                .map(|p| GrayImage::new(p.width, p.height, &p.pixels))
-                .collect::<Result<Vec<_>, _>>()?;
+            let images =
+                pictures.iter().map(|p| GrayImage::new(p.width, p.height, &p.pixels)).collect::<Result<Vec<_>, _>>()?;
             sheet.row(if line == 0 { label.as_str() } else { "" }, &images)?;
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use raygen_model::text_encoder::{TextEncoder, TextEncoderConfig};
-use raygen_model::vqgan::VqGanConfig;
 use raygen_model::transformer::{RaygenConfig, Transformer, TransformerConfig, initialise_from_codebook};
+use raygen_model::vqgan::VqGanConfig;
 use raygen_nn::Parameters;
 
 use super::batch::MaskedBatch;

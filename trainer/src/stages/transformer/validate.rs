@@ -45,7 +45,9 @@ fn score(networks: &Networks, batches: &[MaskedBatch]) -> Result<(f64, f64)> {
         let weights = batch.weights.flatten_all()?.to_vec1::<f32>()?;
         let positions = batch.targets.dim(1)?;
         let rows = logits.chunks_exact(positions * codes);
-        for ((logits, targets), weights) in rows.zip(targets.chunks_exact(positions)).zip(weights.chunks_exact(positions)) {
+        for ((logits, targets), weights) in
+            rows.zip(targets.chunks_exact(positions)).zip(weights.chunks_exact(positions))
+        {
             let (nll, hits) = score_row(logits, targets, weights, codes);
             total += nll;
             right += hits;

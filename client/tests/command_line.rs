@@ -80,7 +80,7 @@ fn a_manifest_or_gate_that_is_wrong_is_usage_and_names_file_line_and_column() ->
     fs::write(here.join("a.png"), b"film")?;
     fs::write(here.join("no_path.csv"), "file,impression\na.png,Edema.\n")?;
     fs::write(here.join("no_film.csv"), "path,split,impression\na.png,val,Edema.\nb.png,val,Clear.\n")?;
-    fs::write(here.join("good.csv"), "path,impression\na.png,Edema.\n")?;
+    fs::write(here.join("good.csv"), "path,split,impression\na.png,val,Edema.\n")?;
     fs::write(here.join("gate.toml"), "[nll]\nmaximum = 3\n")?;
     fails(here, &["score", "--data", "nowhere.csv"], 2, &["nowhere.csv: cannot be read"])?;
     fails(here, &["score", "--data", "no_path.csv"], 2, &["no_path.csv, line 1: there is no column \"path\""])?;
@@ -95,7 +95,7 @@ fn a_manifest_or_gate_that_is_wrong_is_usage_and_names_file_line_and_column() ->
 fn an_endpoint_where_nothing_answers_is_said_with_what_to_do() -> TestResult {
     let folder = tempfile::tempdir()?;
     let here = folder.path();
-    fs::write(here.join("good.csv"), "path,impression\ngood.csv,Edema.\n")?;
+    fs::write(here.join("good.csv"), "path,split,impression\ngood.csv,val,Edema.\n")?;
     fs::write(here.join("gate.toml"), "[nll]\nmax = 3\n")?;
     let words = ["cannot reach http://127.0.0.1:9", "Is raygen-server running", "--endpoint"];
     fails(here, &["models", "--endpoint", NOBODY], 4, &words)?;

@@ -48,8 +48,6 @@ pub struct FilmText {
     pub id: String,
     /// Its impression; empty where it has none.
     pub impression: String,
-    /// Its labels, as written.
-    pub labels: Vec<String>,
 }
 
 /// Films of a run, all of one size.
@@ -114,11 +112,7 @@ impl FilmSet {
             texts_digest.update([0]);
             set.pixels.extend_from_slice(&pixels);
             if split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
-            let labels = match &film.labels {
-                raygen_manifest::Labels::Positive(names) => names.clone(),
-                _ => Vec::new(),
-            };
-            set.texts.push(FilmText { id: film.id.clone(), impression, labels });
+            set.texts.push(FilmText { id: film.id.clone(), impression });
         }
         for (split, indices) in [("train", &set.train), ("val", &set.val)] {
             if indices.is_empty() {

@@ -183,13 +183,14 @@ fn published_transformer_gradients_agree_with_finite_differences() -> TestResult
     assert_gradients(&transformer_loss(TransformerConfig::Published(config)), unused)
 }
 
-fn raygen_config(token_merge: usize, token_width: usize) -> TransformerConfig {
+fn raygen_config(token_merge: usize, token_width: usize, local_blocks: usize) -> TransformerConfig {
     TransformerConfig::Raygen(RaygenConfig {
         codebook_size: 5,
         positions: 16,
         grid_side: 4,
         token_merge,
         token_width,
+        local_blocks,
         width: 8,
         layers: 2,
         heads: 2,
@@ -202,12 +203,18 @@ fn raygen_config(token_merge: usize, token_width: usize) -> TransformerConfig {
 
 #[test]
 fn raygen_transformer_gradients_agree_with_finite_differences() -> TestResult {
-    assert_gradients(&transformer_loss(raygen_config(1, 8)), no_exceptions)
+    assert_gradients(&transformer_loss(raygen_config(1, 8, 0)), no_exceptions)
 }
 
 #[test]
 fn merged_raygen_transformer_gradients_agree_with_finite_differences() -> TestResult {
-    assert_gradients(&transformer_loss(raygen_config(2, 4)), no_exceptions)
+    assert_gradients(&transformer_loss(raygen_config(2, 4, 0)), no_exceptions)
+}
+
+#[test]
+fn raygen_transformer_gradients_with_local_blocks_agree_with_finite_differences() -> TestResult {
+    assert_gradients(&transformer_loss(raygen_config(1, 8, 1)), no_exceptions)?;
+    assert_gradients(&transformer_loss(raygen_config(2, 8, 1)), no_exceptions)
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn raygen_config() -> RaygenConfig {
         grid_side: 8,
         token_merge: 2,
         token_width: 8,
+        local_blocks: 1,
         width: 16,
         layers: 2,
         heads: 2,
@@ -189,6 +190,8 @@ fn configurations_without_a_network_name_the_field() {
     assert_eq!(field(|config| config.positions = 63).as_deref(), Some("positions"));
     assert_eq!(field(|config| config.token_merge = 3).as_deref(), Some("token_merge"));
     assert_eq!(field(|config| config.token_merge = 1).as_deref(), Some("token_width"));
+    assert_eq!(field(|config| config.token_width = 12).as_deref(), Some("token_width"));
+    assert_eq!(field(|config| config.local_blocks = usize::MAX).as_deref(), Some("local_blocks"));
     assert_eq!(field(|config| config.layers = usize::MAX).as_deref(), Some("layers"));
 }
 

@@ -28,7 +28,7 @@ pub mod reference;
 pub use activation::{geglu, gelu, silu};
 pub use attention::attention;
 pub use conv2d::{ConvGeometry, Padding, conv2d};
-pub use cross_entropy::cross_entropy;
+pub use cross_entropy::{cross_entropy, cross_entropy_of_likeness};
 pub use embedding::embedding;
 pub use linear::linear;
 pub use norm::{group_norm, group_norm_silu, layer_norm, rms_norm};

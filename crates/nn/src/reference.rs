@@ -128,17 +128,36 @@ pub fn upsample_nearest_2x(x: &Tensor) -> Result<Tensor> {
 
 /// See [`cross_entropy`](crate::cross_entropy). The half precisions are widened to f32.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+    let log_probabilities = log_softmax(logits)?;
+    let of_target = log_probabilities.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+    let of_all = log_probabilities.mean(D::Minus1)?;
+    weighted_mean(&((of_target * (label_smoothing - 1.0))? - (of_all * label_smoothing)?)?, weights)
+}
+
+/// See [`cross_entropy_of_likeness`](crate::cross_entropy_of_likeness). The half precisions are widened to f32.
+pub fn cross_entropy_of_likeness(
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+    likeness: &Tensor,
+) -> Result<Tensor> {
+    let log_probabilities = log_softmax(logits)?;
+    let aims = likeness.detach().to_dtype(log_probabilities.dtype())?.index_select(targets, 0)?;
+    weighted_mean(&(log_probabilities * aims)?.sum(D::Minus1)?.neg()?, weights)
+}
+
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     let logits = match logits.dtype() {
         DType::F16 | DType::BF16 => logits.to_dtype(DType::F32)?,
         _ => logits.clone(),
     };
-    let weights = weights.detach().to_dtype(logits.dtype())?;
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    let log_probabilities = shifted.broadcast_sub(&log_sum)?;
-    let of_target = log_probabilities.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
-    let of_all = log_probabilities.mean(D::Minus1)?;
-    let per_row = ((of_target * (label_smoothing - 1.0))? - (of_all * label_smoothing)?)?;
+    shifted.broadcast_sub(&log_sum)
+}
+
+fn weighted_mean(per_row: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let weights = weights.detach().to_dtype(per_row.dtype())?;
     // Without any weight the numerator is 0, and so is the loss.
     let total = weights.sum_all()?.maximum(1e-30)?;
     (per_row * weights)?.sum_all()? / total

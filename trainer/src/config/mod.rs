@@ -124,6 +124,10 @@ impl Default for Cadence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerConfig {
+    /// A bundle, relative to the configuration file, whose tokenizer this one starts from; its shape must be `model`'s. With 0
+    /// steps it is taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<PathBuf>,
     /// Steps in all.
     pub steps: u64,
     /// Films a step.
@@ -204,6 +208,10 @@ pub struct TransformerStageConfig {
     /// Label smoothing of the cross-entropy.
     #[serde(default = "defaults::label_smoothing")]
     pub label_smoothing: f64,
+    /// Share of the target that goes to codes which lie near the right one in the codebook, the nearest most: near-duplicates
+    /// need not be told apart, and no patch of quite another kind is made likelier, as label smoothing does.
+    #[serde(default)]
+    pub code_smoothing: f64,
     /// Start embedding and head from the codebook's geometry, so that near-duplicate codes start alike.
     #[serde(default = "defaults::yes")]
     pub start_from_codebook: bool,
@@ -231,6 +239,9 @@ pub struct TransformerModel {
     /// 2 joins 2x2 blocks of tokens in the trunk: a quarter of the positions; 1 joins none.
     #[serde(default = "defaults::token_merge")]
     pub token_merge: usize,
+    /// Residual blocks of convolutions over the tokens before the trunk, and as many after it.
+    #[serde(default)]
+    pub local_blocks: usize,
 }
 
 /// Sizes of the text encoder.
@@ -304,6 +315,12 @@ impl RunConfig {
         })?;
         path.parent().unwrap_or_else(|| Path::new("")).clone_into(&mut config.folder);
         Ok(config)
+    }
+
+    /// Where the bundle lies that the tokenizer starts from, if it does.
+    #[must_use]
+    pub fn tokenizer_start(&self) -> Option<PathBuf> {
+        self.tokenizer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
     }
 
     /// Where the manifest lies.

@@ -35,6 +35,15 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     }
     share("transformer.condition_dropout", config.transformer.condition_dropout)?;
     share("transformer.label_smoothing", config.transformer.label_smoothing)?;
+    share("transformer.code_smoothing", config.transformer.code_smoothing)?;
+    if config.transformer.label_smoothing + config.transformer.code_smoothing >= 1.0 {
+        let problem = "and label_smoothing must leave something for the right code: their sum must be below 1";
+        return Err(("transformer.code_smoothing".to_owned(), problem.to_owned()));
+    }
+    if config.tokenizer.steps == 0 && config.tokenizer.start_from.is_none() {
+        let problem = "must be 1 or more, unless tokenizer.start_from names a bundle to take the tokenizer from";
+        return Err(("tokenizer.steps".to_owned(), problem.to_owned()));
+    }
     share("tokenizer.codebook_decay", config.tokenizer.codebook_decay)?;
     // A restarted code counts as used once: a threshold above that would restart it again at every step.
     share("tokenizer.restart_below", config.tokenizer.restart_below)?;

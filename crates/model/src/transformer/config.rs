@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::local;
 use crate::config::{InvalidConfig, check_codebook, check_divides, check_layers, check_size};
 
 /// Configuration of a [`Transformer`](super::Transformer), tagged by `variant` in `config.json`.
@@ -58,6 +59,10 @@ pub struct RaygenConfig {
     pub token_merge: usize,
     /// Width of a token's embedding; may differ from `width` only where tokens are merged.
     pub token_width: usize,
+    /// Residual blocks of 3 by 3 convolutions over the grid of tokens before the trunk, and as many after it. The trunk sees
+    /// far; these see what lies next to each other, which blocks of merged tokens hide from it.
+    #[serde(default)]
+    pub local_blocks: usize,
     /// Width of the trunk.
     pub width: usize,
     /// Decoder layers.
@@ -175,6 +180,10 @@ impl RaygenConfig {
     fn validate_grid(&self) -> Result<(), InvalidConfig> {
         check_size("grid_side", self.grid_side)?;
         check_size("token_width", self.token_width)?;
+        if self.local_blocks > 0 {
+            check_layers("local_blocks", self.local_blocks)?;
+            check_divides("token_width", self.token_width, "the groups of a local block", local::GROUPS)?;
+        }
         if self.grid_side * self.grid_side != self.positions {
             let problem = format!("{} is not grid_side {} squared", self.positions, self.grid_side);
             return Err(InvalidConfig::new("positions", problem));

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use raygen_nn::layers::LayerNorm;
 
-use super::config::RaygenConfig;
+use super::{config::RaygenConfig, local::LocalBlocks};
 use crate::dense::{Dense, DenseInit};
 
 const SIDE: usize = 2;
@@ -18,7 +18,7 @@ pub(super) struct TokenMerge {
     token_width: usize,
     merge: Dense,
     split: Dense,
-    /// After the split tokens were added to their embeddings.
+    /// After the split tokens were added to those that went in.
     norm: LayerNorm,
 }
 
@@ -45,8 +45,9 @@ impl TokenMerge {
         self.merge.forward(&tokens)
     }
 
-    /// Trunk positions [batch, n / 4, width] and the embeddings that went in to tokens [batch, n, token_width].
-    pub(super) fn split(&self, trunk: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+    /// Trunk positions [batch, n / 4, width] and the tokens that went in to tokens [batch, n, token_width], which go
+    /// through `local` before the norm.
+    pub(super) fn split(&self, trunk: &Tensor, tokens: &Tensor, local: &LocalBlocks) -> Result<Tensor> {
         let (batch, blocks, width) = (trunk.dim(0)?, self.blocks_per_side, self.token_width);
         let split = self
             .split
@@ -55,7 +56,7 @@ impl TokenMerge {
             .permute(vec![0, 1, 3, 2, 4, 5])?
             .contiguous()?
             .reshape((batch, blocks * blocks * TOKENS, width))?;
-        self.norm.forward(&(split + tokens)?)
+        self.norm.forward(&local.forward(&(split + tokens)?)?)
     }
 }
 
@@ -73,6 +74,7 @@ mod tests {
             grid_side: 4,
             token_merge: 2,
             token_width: 2,
+            local_blocks: 0,
             width: 8,
             layers: 1,
             heads: 1,
@@ -117,7 +119,8 @@ mod tests {
     #[test]
     fn splitting_puts_every_token_back_in_its_place() -> Result<()> {
         let (merge, tokens) = (identity()?, tokens()?);
-        let back = merge.split(&merge.merge(&tokens)?, &tokens.zeros_like()?)?;
+        let none = LocalBlocks::new(0, 4, 2, &VarBuilder::zeros(DType::F32, &Device::Cpu))?;
+        let back = merge.split(&merge.merge(&tokens)?, &tokens.zeros_like()?, &none)?;
         let expected = merge.norm.forward(&tokens)?;
         assert_eq!(back.to_vec3::<f32>()?, expected.to_vec3::<f32>()?);
         Ok(())

@@ -6,6 +6,7 @@ mod attention;
 mod config;
 mod context;
 mod initialise;
+mod local;
 mod merge;
 mod published;
 mod raygen;

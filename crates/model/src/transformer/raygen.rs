@@ -8,6 +8,7 @@ use super::{
     attention::{AttentionStyle, MultiHeadAttention},
     config::RaygenConfig,
     context::{Context, additive_mask},
+    local::LocalBlocks,
     merge::TokenMerge,
 };
 use crate::dense::{Dense, DenseInit};
@@ -23,11 +24,13 @@ pub(super) struct Raygen {
     image_embedding: Tensor,
     /// [1, positions, token_width]
     position: Tensor,
+    local_in: LocalBlocks,
     merge: Option<TokenMerge>,
     text_norm: LayerNorm,
     text_projector: Dense,
     layers: Vec<Layer>,
     norm: LayerNorm,
+    local_out: LocalBlocks,
     final_dense: Dense,
 }
 
@@ -50,10 +53,12 @@ impl Raygen {
             .map(|index| Layer::new(config, &transformer.pp("dec_layers").pp(index)))
             .collect::<Result<Vec<_>>>()?;
         let (token_width, codes) = (config.token_width, config.codebook_size);
+        let local = |name: &str| LocalBlocks::new(config.local_blocks, config.grid_side, token_width, &vb.pp(name));
         Ok(Self {
             pad_mask: config.pad_mask,
             image_embedding: vb.pp("image_embedding").get_with_hints((codes + 1, token_width), "weight", normal)?,
             position: vb.pp("image_pos_emb").get_with_hints((1, config.positions, token_width), "pos_emb", normal)?,
+            local_in: local("local_in")?,
             merge: if config.token_merge == 2 { Some(TokenMerge::new(config, vb)?) } else { None },
             text_norm: LayerNorm::new(config.text_width, NORM_EPS, vb.pp("text_norm"))?,
             text_projector: Dense::new(
@@ -64,6 +69,7 @@ impl Raygen {
             )?,
             layers,
             norm: LayerNorm::new(config.width, NORM_EPS, transformer.pp("norm"))?,
+            local_out: local("local_out")?,
             final_dense: Dense::new(
                 (token_width, codes),
                 true,
@@ -88,6 +94,7 @@ impl Raygen {
     /// Ids [batch, positions] to logits [batch, positions, codebook_size].
     pub(super) fn logits(&self, ids: &Tensor, context: &Context) -> Result<Tensor> {
         let tokens = raygen_nn::embedding(&self.image_embedding, ids)?.broadcast_add(&self.position)?;
+        let tokens = self.local_in.forward(&tokens)?;
         let mut x = match &self.merge {
             Some(merge) => merge.merge(&tokens)?,
             None => tokens.clone(),
@@ -97,8 +104,8 @@ impl Raygen {
         }
         let x = self.norm.forward(&x)?;
         let x = match &self.merge {
-            Some(merge) => merge.split(&x, &tokens)?,
-            None => x,
+            Some(merge) => merge.split(&x, &tokens, &self.local_out)?,
+            None => self.local_out.forward(&x)?,
         };
         self.final_dense.forward(&x)
     }

@@ -43,7 +43,7 @@ impl Norm {
 
 /// Two convolutions, each after norm and activation, beside a shortcut.
 #[derive(Debug, Clone)]
-pub(super) struct ResidualBlock {
+pub(crate) struct ResidualBlock {
     norm1: Norm,
     conv1: Conv2d,
     norm2: Norm,
@@ -53,7 +53,7 @@ pub(super) struct ResidualBlock {
 }
 
 impl ResidualBlock {
-    pub(super) fn new(groups: usize, inputs: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+    pub(crate) fn new(groups: usize, inputs: usize, outputs: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         let shortcut =
             if inputs == outputs { None } else { Some(same_conv(inputs, outputs, 1, vb.pp("nin_shortcut"))?) };
         Ok(Self {
@@ -65,7 +65,7 @@ impl ResidualBlock {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
         let h = self.conv2.forward(&self.norm2.forward_silu(&h)?)?;
         match &self.shortcut {

@@ -12,6 +12,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use raygen_nn::layers::Conv2d;
 
+pub(crate) use self::blocks::ResidualBlock;
 pub use self::config::VqGanConfig;
 use self::{blocks::same_conv, decoder::Decoder, encoder::Encoder, quantiser::Quantiser};
 

@@ -53,6 +53,7 @@ pub(crate) fn config(channels: usize) -> BundleConfig {
                 grid_side: GRID,
                 token_merge: 2,
                 token_width: 8,
+                local_blocks: 1,
                 width: 16,
                 layers: 2,
                 heads: 2,

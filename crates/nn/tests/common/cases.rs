@@ -183,5 +183,15 @@ fn tables(r: &mut Random, cases: &mut Vec<Case>) -> Result<()> {
             raygen_nn::cross_entropy(&i[0], &targets, &weights, smoothing)
         }));
     }
+
+    let (rows, classes) = (r.between(2, 40), r.between(2, 50));
+    let logits = (r.tensor(&[rows, classes])? * 4.0)?;
+    let targets = r.ids(&[rows], classes)?;
+    let weights = (r.tensor(&[rows])? + 1.0)?.to_dtype(DType::F32)?;
+    let likeness = candle_nn::ops::softmax(&(r.tensor(&[classes, classes])? * 3.0)?.to_dtype(DType::F32)?, 1)?;
+    let name = format!("cross_entropy_of_likeness [{rows}, {classes}]");
+    cases.push(Case::new(name, vec![logits], 0, move |i| {
+        raygen_nn::cross_entropy_of_likeness(&i[0], &targets, &weights, &likeness)
+    }));
     Ok(())
 }

@@ -52,6 +52,12 @@ impl CodebookAverages {
         self.write_codes()
     }
 
+    /// Starts the averages at the codes as they are, each as if used once a step.
+    pub(super) fn start_from_codes(&mut self) -> Result<()> {
+        self.sums = self.codes.flatten_all()?.to_vec1()?;
+        Ok(())
+    }
+
     /// Takes in the latents [batch, width, h, w] of a step and the codes [batch, h, w] that they chose.
     /// Returns the number of codes that were restarted.
     pub(super) fn follow(&mut self, latent: &Tensor, ids: &Tensor, step: u64) -> Result<usize> {

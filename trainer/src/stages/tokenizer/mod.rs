@@ -2,6 +2,7 @@
 //! the latents by moving averages, and codes that fall out of use are restarted.
 
 mod codebook;
+mod start;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use raygen_model::vqgan::{VqGan, VqGanConfig};
 use raygen_nn::{Parameters, straight_through};
 
 use self::codebook::CodebookAverages;
+use self::start::Start;
 pub(super) use self::validate::pictures;
 use super::{Stage, fingerprint, refuse_fewer_steps};
 use crate::config::{RunConfig, TokenizerConfig};
@@ -65,6 +67,8 @@ struct Training {
     /// Trained by gradient: all but the codebook.
     trained: Vec<(String, Var)>,
     codebook: CodebookAverages,
+    /// Whether the codes are still those of a fresh network, to be placed among the first latents.
+    fresh: bool,
     optimiser: AdamW,
     average: MovingAverage,
 }
@@ -86,9 +90,10 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let config = &stage.config.tokenizer;
     let shape = network_config(stage.config);
     let folder = stage.directory.stage("tokenizer");
-    let identity = identity(stage.config, &stage.films.pixels_fingerprint)?;
+    let start = stage.config.tokenizer_start().map(|bundle| Start::read(&bundle, &shape, stage.device)).transpose()?;
+    let identity = identity(stage.config, &stage.films.pixels_fingerprint, start.as_ref())?;
     let checkpoints = Checkpoints::new(&folder, &identity);
-    let mut training = Training::new(stage, &shape)?;
+    let mut training = Training::new(stage, &shape, start)?;
     let mut step = match checkpoints.latest(stage.device)? {
         Some(checkpoint) => training.restore(checkpoint)?,
         None => 0,
@@ -169,10 +174,15 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
 }
 
 /// What makes two runs of this stage the same run. The number of steps may grow later, and cadence changes no weight.
-fn identity(config: &RunConfig, films: &str) -> Result<String> {
-    let settings = TokenizerConfig { steps: 0, cadence: Default::default(), ..config.tokenizer.clone() };
+fn identity(config: &RunConfig, films: &str, start: Option<&Start>) -> Result<String> {
+    // What a run starts from counts by its contents: the bundle may be moved.
+    let settings =
+        TokenizerConfig { steps: 0, cadence: Default::default(), start_from: None, ..config.tokenizer.clone() };
     let settings = toml::to_string(&settings).context("settings")?;
-    Ok(fingerprint(&["tokenizer", &settings, &config.seed.to_string(), films]))
+    let seed = config.seed.to_string();
+    let mut parts = vec!["tokenizer", &settings, &seed, films];
+    parts.extend(start.map(|start| start.digest.as_str()));
+    Ok(fingerprint(&parts))
 }
 
 /// Films of a step, shifted, as [batch, 1, side, side] in [-1, 1].
@@ -205,18 +215,30 @@ pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], device: &Device) -
 // === impl Training ===
 
 impl Training {
-    fn new(stage: &Stage<'_>, shape: &VqGanConfig) -> Result<Self> {
+    fn new(stage: &Stage<'_>, shape: &VqGanConfig, start: Option<Start>) -> Result<Self> {
         let config = &stage.config.tokenizer;
         let parameters = Parameters::initialised(stage.config.seed, stage.device);
         let network = VqGan::new(shape, parameters.builder(DType::F32))?;
         let named = parameters.named();
+        let fresh = start.is_none();
+        if let Some(start) = start {
+            for (name, var) in &named {
+                var.set(start.tensor(name)?)?;
+            }
+        }
         let trained: Vec<_> = named.iter().filter(|(name, _)| name != CODEBOOK).cloned().collect();
         let codebook = named
             .into_iter()
             .find_map(|(name, var)| (name == CODEBOOK).then_some(var))
             .with_context(|| format!("the tokenizer has no tensor {CODEBOOK}"))?;
+        let mut codebook =
+            CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, stage.config.seed)?;
+        if !fresh {
+            codebook.start_from_codes()?;
+        }
         Ok(Self {
-            codebook: CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, stage.config.seed)?,
+            codebook,
+            fresh,
             optimiser: AdamW::new(config.optimiser, &trained)?,
             // With the codebook, so that averaged encoder, codes and decoder fit each other.
             average: MovingAverage::new(config.optimiser.ema_decay, &parameters.named())?,
@@ -228,7 +250,7 @@ impl Training {
 
     fn step(&mut self, config: &TokenizerConfig, images: &Tensor, step: u64, rate: f64) -> Result<Losses> {
         let latent = self.network.latent(images)?;
-        if step == 0 {
+        if step == 0 && self.fresh {
             self.codebook.start_from(&latent)?;
         }
         let ids = self.network.nearest(&latent.detach())?;

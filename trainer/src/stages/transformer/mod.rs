@@ -1,6 +1,7 @@
 //! Stage `transformer`: trains the masked transformer together with its text encoder, on token grids and impressions.
 
 mod batch;
+mod likeness;
 mod network;
 mod validate;
 
@@ -9,9 +10,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 use raygen_model::text::{Normaliser, TextConfig, TextTokenizer};
-use raygen_nn::cross_entropy;
+use raygen_nn::{cross_entropy, cross_entropy_of_likeness};
 
 use self::batch::{Batches, MaskedBatch};
+use self::likeness::code_likeness;
 pub use self::network::{Networks, Shapes};
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
@@ -41,6 +43,8 @@ struct Training {
     networks: Networks,
     optimiser: AdamW,
     average: MovingAverage,
+    /// The target distribution of each code [codes, codes], where codes that look alike share their targets.
+    likeness: Option<Tensor>,
 }
 
 /// Trains to the end, or until asked to stop (then `None`).
@@ -147,6 +151,10 @@ impl Training {
             optimiser: AdamW::new(config.optimiser, &variables)?,
             average: MovingAverage::new(config.optimiser.ema_decay, &variables)?,
             networks,
+            likeness: match config.code_smoothing {
+                0.0 => None,
+                share => Some(code_likeness(tokenizer.network.codebook(), share, config.label_smoothing)?),
+            },
         })
     }
 
@@ -160,12 +168,12 @@ impl Training {
     ) -> Result<(f64, f64)> {
         let logits = self.networks.logits(batch)?;
         let (rows, positions, codes) = logits.dims3()?;
-        let loss = cross_entropy(
-            &logits.reshape((rows * positions, codes))?,
-            &batch.targets.flatten_all()?,
-            &batch.weights.flatten_all()?,
-            config.label_smoothing,
-        )?;
+        let (targets, weights) = (batch.targets.flatten_all()?, batch.weights.flatten_all()?);
+        let logits = logits.reshape((rows * positions, codes))?;
+        let loss = match &self.likeness {
+            Some(likeness) => cross_entropy_of_likeness(&logits, &targets, &weights, likeness)?,
+            None => cross_entropy(&logits, &targets, &weights, config.label_smoothing)?,
+        };
         let gradients = loss.backward()?;
         let variables = self.networks.variables();
         let report = self.optimiser.step(&variables, &gradients, rate)?;

@@ -50,6 +50,7 @@ impl Shapes {
                 grid_side: tokenizer.grid_side(),
                 token_merge: model.token_merge,
                 token_width,
+                local_blocks: model.local_blocks,
                 width: model.width,
                 layers: model.layers,
                 heads: model.heads,

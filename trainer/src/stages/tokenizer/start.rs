@@ -1,0 +1,40 @@
+//! A tokenizer that is there already, as the start of a new one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use raygen_model::bundle::{Bundle, Component};
+use raygen_model::vqgan::VqGanConfig;
+
+/// The tensors of a bundle's tokenizer.
+pub(super) struct Start {
+    tensors: BTreeMap<String, Tensor>,
+    /// Tells this bundle from others.
+    pub(super) digest: String,
+}
+
+impl Start {
+    /// Reads the tokenizer of the bundle `directory`, which must have the shape `expected`.
+    ///
+    /// # Errors
+    /// The bundle is unsound, has no tokenizer, or one of another shape.
+    pub(super) fn read(directory: &Path, expected: &VqGanConfig, device: &Device) -> Result<Self> {
+        let named = || format!("tokenizer.start_from: the bundle {}", directory.display());
+        let bundle = Bundle::open(directory).with_context(named)?;
+        let Some(found) = &bundle.config().components.vqgan else { bail!("{} has no tokenizer (vqgan)", named()) };
+        if found != expected {
+            bail!(
+                "{} has another shape than tokenizer.model: it is {found:?}, the configuration's {expected:?}",
+                named()
+            );
+        }
+        let tensors = bundle.tensors(Component::VqGan, device, DType::F32).with_context(named)?;
+        Ok(Self { tensors, digest: bundle.digest().to_owned() })
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).with_context(|| format!("tokenizer.start_from: the bundle lacks tensor {name}"))
+    }
+}

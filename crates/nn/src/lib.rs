@@ -26,7 +26,7 @@ pub mod parameters;
 pub mod reference;
 
 pub use activation::{geglu, gelu, silu};
-pub use attention::attention;
+pub use attention::{Dropout, DropoutKey, attention, attention_with_dropout};
 pub use conv2d::{ConvGeometry, Padding, conv2d};
 pub use cross_entropy::{cross_entropy, cross_entropy_of_likeness};
 pub use embedding::embedding;

@@ -4,9 +4,12 @@
 //! Only primitives whose gradients are right are used. Avoided: `candle_nn::ops::{layer_norm, rms_norm,
 //! softmax_last_dim}` (no gradient) and `upsample_nearest2d` (its backward overwrites other contributions).
 //! Arguments and results are those of the functions of the same name in the crate root, which check the shapes.
+//! In half precision, means, variances and exponentials are taken in f32: candle sums a bf16 tensor in bf16, which
+//! loses a fifth of a network's output within a few layers.
 
 use candle_core::{D, DType, Result, Tensor};
 
+use crate::attention::Dropout;
 use crate::conv2d::ConvGeometry;
 
 /// See [`linear`](crate::linear).
@@ -45,28 +48,44 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, geometry: &Con
 
 /// See [`layer_norm`](crate::layer_norm).
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
-    standardised(x, eps)?.broadcast_mul(gamma)?.broadcast_add(beta)
+    let normal = standardised(&widened(x)?, eps)?;
+    normal.broadcast_mul(&widened(gamma)?)?.broadcast_add(&widened(beta)?)?.to_dtype(x.dtype())
 }
 
 /// See [`rms_norm`](crate::rms_norm).
 pub fn rms_norm(x: &Tensor, gamma: &Tensor, eps: f64) -> Result<Tensor> {
-    let squares = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(squares + eps)?.sqrt()?)?.broadcast_mul(gamma)
+    let wide = widened(x)?;
+    let squares = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    wide.broadcast_div(&(squares + eps)?.sqrt()?)?.broadcast_mul(&widened(gamma)?)?.to_dtype(x.dtype())
 }
 
 /// See [`group_norm`](crate::group_norm).
 pub fn group_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
-    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
-    let length = x.elem_count() / (batch * groups).max(1);
-    let normal = standardised(&x.reshape((batch, groups, length))?, eps)?.reshape(x.shape())?;
-    let mut per_channel = vec![1; x.rank()];
-    per_channel[1] = channels;
-    normal.broadcast_mul(&gamma.reshape(per_channel.clone())?)?.broadcast_add(&beta.reshape(per_channel)?)
+    group_norm_wide(x, gamma, beta, groups, eps)?.to_dtype(x.dtype())
 }
 
 /// See [`group_norm_silu`](crate::group_norm_silu).
 pub fn group_norm_silu(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
-    silu(&group_norm(x, gamma, beta, groups, eps)?)
+    silu(&group_norm_wide(x, gamma, beta, groups, eps)?)?.to_dtype(x.dtype())
+}
+
+/// [`group_norm`] before it is rounded to a half precision.
+fn group_norm_wide(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps: f64) -> Result<Tensor> {
+    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+    let length = x.elem_count() / (batch * groups).max(1);
+    let normal = standardised(&widened(x)?.reshape((batch, groups, length))?, eps)?.reshape(x.shape())?;
+    let mut per_channel = vec![1; x.rank()];
+    per_channel[1] = channels;
+    let (gamma, beta) = (widened(gamma)?.reshape(per_channel.clone())?, widened(beta)?.reshape(per_channel)?);
+    normal.broadcast_mul(&gamma)?.broadcast_add(&beta)
+}
+
+/// The same values in at least f32.
+fn widened(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
+        _ => Ok(x.clone()),
+    }
 }
 
 /// `(x - mean) / sqrt(variance + eps)` over the last dimension.
@@ -79,20 +98,22 @@ fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
 /// See [`softmax`](crate::softmax).
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     // The largest value cancels, so it needs no gradient.
-    let shifted = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
-    let exponentials = shifted.exp()?;
-    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
+    let wide = widened(x)?;
+    let exponentials = wide.broadcast_sub(&wide.detach().max_keepdim(D::Minus1)?)?.exp()?;
+    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?.to_dtype(x.dtype())
 }
 
 /// See [`gelu`](crate::gelu).
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    let distribution = (((x / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * 0.5)?;
-    x * distribution
+    let wide = widened(x)?;
+    let distribution = (((&wide / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * 0.5)?;
+    (wide * distribution)?.to_dtype(x.dtype())
 }
 
 /// See [`silu`](crate::silu).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    x / (x.neg()?.exp()? + 1.0)?
+    let wide = widened(x)?;
+    (&wide / (wide.neg()?.exp()? + 1.0)?)?.to_dtype(x.dtype())
 }
 
 /// See [`geglu`](crate::geglu).
@@ -104,6 +125,26 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 
 /// See [`attention`](crate::attention).
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, key_mask: Option<&Tensor>, scale: f64) -> Result<Tensor> {
+    attention_probabilities(q, k, key_mask, scale)?.matmul(&v.contiguous()?)
+}
+
+/// See [`attention_with_dropout`](crate::attention_with_dropout). The factors are made on the CPU.
+pub fn attention_with_dropout(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    key_mask: Option<&Tensor>,
+    scale: f64,
+    dropout: &Dropout,
+) -> Result<Tensor> {
+    let probabilities = attention_probabilities(q, k, key_mask, scale)?;
+    let factors = dropout.factors(q.dim(1)?, q.dim(2)?, k.dim(2)?)?;
+    let factors = factors.to_device(q.device())?.to_dtype(probabilities.dtype())?;
+    (probabilities * factors)?.matmul(&v.contiguous()?)
+}
+
+/// [batch, heads, queries, keys].
+fn attention_probabilities(q: &Tensor, k: &Tensor, key_mask: Option<&Tensor>, scale: f64) -> Result<Tensor> {
     let scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * scale)?;
     let scores = match key_mask {
         Some(mask) => {
@@ -112,7 +153,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, key_mask: Option<&Tensor>, 
         }
         None => scores,
     };
-    softmax(&scores)?.matmul(&v.contiguous()?)
+    softmax(&scores)
 }
 
 /// See [`upsample_nearest_2x`](crate::upsample_nearest_2x).
@@ -147,10 +188,7 @@ pub fn cross_entropy_of_likeness(
 }
 
 fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let logits = match logits.dtype() {
-        DType::F16 | DType::BF16 => logits.to_dtype(DType::F32)?,
-        _ => logits.clone(),
-    };
+    let logits = widened(logits)?;
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
     shifted.broadcast_sub(&log_sum)

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::forward::multiply_each;
 use super::{Attention, QUERIES};
 use crate::kernel::matmul::{Matrix, MatrixMut, Threads, Write, multiply};
 use crate::softmax::softmax_backward_row;
@@ -23,34 +24,44 @@ impl Attention {
             .zip(dv.par_chunks_mut(k_head))
             .enumerate()
             .for_each_init(
-                || (vec![0.0; tile * keys], vec![0.0; tile * keys]),
-                |(probabilities, d_scores), (head, ((dq, dk), dv))| {
+                || (vec![0.0; tile * keys], vec![0.0; tile * keys], self.spare(tile * keys)),
+                |(probabilities, d_scores, factors), (head, ((dq, dk), dv))| {
                     let k = &k[head * k_head..][..k_head];
                     let v = &v[head * k_head..][..k_head];
                     let tiles = dq
                         .chunks_mut(tile * width)
                         .zip(q[head * q_head..][..q_head].chunks(tile * width))
                         .zip(gradient[head * q_head..][..q_head].chunks(tile * width));
-                    for ((dq, q), gradient) in tiles {
+                    for (index, ((dq, q), gradient)) in tiles.enumerate() {
                         let rows = q.len() / width;
                         let probabilities = &mut probabilities[..rows * keys];
                         let d_scores = &mut d_scores[..rows * keys];
                         self.probabilities(probabilities, q, k, head);
 
-                        // dv += p^T gradient; dp = gradient v^T.
+                        // dp = gradient v^T; dv += p^T gradient; with dropout both see the probabilities times its factors.
                         let gradient = Matrix::new(gradient, rows, width);
-                        multiply(
-                            MatrixMut::new(dv, keys, width),
-                            Write::Add,
-                            Matrix::new(probabilities, rows, keys).transposed(),
-                            gradient,
-                            Threads::One,
-                        );
                         multiply(
                             MatrixMut::new(d_scores, rows, keys),
                             Write::Overwrite,
                             gradient,
                             Matrix::new(v, keys, width).transposed(),
+                            Threads::One,
+                        );
+                        let mixed = match &self.dropout {
+                            Some(dropout) => {
+                                let factors = &mut factors[..rows * keys];
+                                dropout.fill(factors, self.extents, head, index * tile);
+                                multiply_each(d_scores, factors);
+                                multiply_each(factors, probabilities);
+                                &*factors
+                            }
+                            None => &*probabilities,
+                        };
+                        multiply(
+                            MatrixMut::new(dv, keys, width),
+                            Write::Add,
+                            Matrix::new(mixed, rows, keys).transposed(),
+                            gradient,
                             Threads::One,
                         );
                         for (d, p) in d_scores.chunks_exact_mut(keys).zip(probabilities.chunks_exact(keys)) {

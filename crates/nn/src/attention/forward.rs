@@ -15,21 +15,27 @@ impl Attention {
         }
         let tile = QUERIES.min(queries);
         // Each head's queries are cut alike, so that a tile has the same extents in every batch.
-        let tiles: Vec<(usize, &mut [f32], &[f32])> = out
+        let tiles: Vec<(usize, usize, &mut [f32], &[f32])> = out
             .chunks_exact_mut(queries * width)
             .zip(q.chunks_exact(queries * width))
             .enumerate()
             .flat_map(|(head, (out, q))| {
-                out.chunks_mut(tile * width).zip(q.chunks(tile * width)).map(move |(out, q)| (head, out, q))
+                let pairs = out.chunks_mut(tile * width).zip(q.chunks(tile * width)).enumerate();
+                pairs.map(move |(index, (out, q))| (head, index * tile, out, q))
             })
             .collect();
         tiles.into_par_iter().for_each_init(
-            || vec![0.0; tile * keys],
-            |scores, (head, out, q)| {
+            || (vec![0.0; tile * keys], self.spare(tile * keys)),
+            |(scores, factors), (head, first, out, q)| {
                 let rows = q.len() / width;
                 let range = head * keys * width..(head + 1) * keys * width;
                 let scores = &mut scores[..rows * keys];
                 self.probabilities(scores, q, &k[range.clone()], head);
+                if let Some(dropout) = &self.dropout {
+                    let factors = &mut factors[..rows * keys];
+                    dropout.fill(factors, self.extents, head, first);
+                    multiply_each(scores, factors);
+                }
                 multiply(
                     MatrixMut::new(out, rows, width),
                     Write::Overwrite,
@@ -57,5 +63,12 @@ impl Attention {
         for row in scores.chunks_exact_mut(keys) {
             softmax_row(row, self.scale, mask);
         }
+    }
+}
+
+/// `values *= factors`.
+pub(super) fn multiply_each(values: &mut [f32], factors: &[f32]) {
+    for (value, factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
     }
 }

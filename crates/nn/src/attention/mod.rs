@@ -1,10 +1,12 @@
 //! Scaled dot-product attention.
 
 mod backward;
+mod dropout;
 mod forward;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+pub use self::dropout::{Dropout, DropoutKey};
 use crate::kernel::host;
 use crate::reference;
 
@@ -20,6 +22,34 @@ const QUERIES: usize = 128;
 /// # Errors
 /// If the shapes do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, key_mask: Option<&Tensor>, scale: f64) -> Result<Tensor> {
+    attend(q, k, v, Masks { keys: key_mask, dropout: None }, scale)
+}
+
+/// As [`attention`], in training: `dropout` takes probabilities out after the softmax, and scales the others up. It has a
+/// key for each item of the batch.
+///
+/// # Errors
+/// If the shapes do not fit, or `dropout` has not as many keys as the batch has items.
+pub fn attention_with_dropout(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    key_mask: Option<&Tensor>,
+    scale: f64,
+    dropout: &Dropout,
+) -> Result<Tensor> {
+    attend(q, k, v, Masks { keys: key_mask, dropout: Some(dropout) }, scale)
+}
+
+/// What attention leaves out.
+#[derive(Clone, Copy)]
+struct Masks<'a> {
+    keys: Option<&'a Tensor>,
+    dropout: Option<&'a Dropout>,
+}
+
+fn attend(q: &Tensor, k: &Tensor, v: &Tensor, masks: Masks<'_>, scale: f64) -> Result<Tensor> {
+    let Masks { keys: key_mask, dropout } = masks;
     let (batch, heads, queries, width) = q.dims4()?;
     let keys = k.dim(2)?;
     for (name, tensor) in [("keys", k), ("values", v)] {
@@ -38,16 +68,24 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, key_mask: Option<&Tensor>, 
     if keys == 0 {
         bail!("attention: there are no keys to attend to")
     }
+    if let Some(dropout) = dropout
+        && dropout.items() != batch
+    {
+        bail!("attention: dropout has keys for {} items; the batch has {batch}", dropout.items())
+    }
     let fused = host::is_fused(&[q, k, v]) && key_mask.is_none_or(|mask| host::is_fused(&[mask]));
     if !fused {
-        return reference::attention(q, k, v, key_mask, scale);
+        return match dropout {
+            Some(dropout) => reference::attention_with_dropout(q, k, v, key_mask, scale, dropout),
+            None => reference::attention(q, k, v, key_mask, scale),
+        };
     }
     let key_mask = match key_mask {
         Some(mask) => mask.flatten_all()?.to_vec1()?,
         None => Vec::new(),
     };
     let extents = Extents { heads, queries, keys, width };
-    let op = Attention { extents, scale: scale as f32, key_mask };
+    let op = Attention { extents, scale: scale as f32, key_mask, dropout: dropout.cloned() };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
@@ -64,6 +102,7 @@ struct Attention {
     scale: f32,
     /// [batch, keys], or empty.
     key_mask: Vec<f32>,
+    dropout: Option<Dropout>,
 }
 
 impl Attention {
@@ -73,6 +112,11 @@ impl Attention {
             return &[];
         }
         &self.key_mask[head / self.extents.heads * self.extents.keys..][..self.extents.keys]
+    }
+
+    /// Room for the factors of dropout on `length` probabilities; none is needed without.
+    fn spare(&self, length: usize) -> Vec<f32> {
+        vec![0.0; if self.dropout.is_some() { length } else { 0 }]
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every operation on random shapes, and on shapes that cross the sizes of its tiles.
 
 use candle_core::{DType, Device, Result, Tensor};
-use raygen_nn::{ConvGeometry, Padding};
+use raygen_nn::{ConvGeometry, Dropout, DropoutKey, Padding};
 
 use super::{Case, Random};
 
@@ -146,12 +146,23 @@ fn attention(r: &mut Random, cases: &mut Vec<Case>) -> Result<()> {
         cases
             .push(Case::new(name.clone(), inputs.clone(), 3, |i| raygen_nn::attention(&i[0], &i[1], &i[2], None, 0.7)));
         let mask = padding_mask(keys)?;
-        cases.push(Case::new(format!("{name} masked"), inputs, 0, move |i| {
+        let padding = mask.clone();
+        cases.push(Case::new(format!("{name} masked"), inputs.clone(), 0, move |i| {
             let mask = mask.to_dtype(i[0].dtype())?;
             raygen_nn::attention(&i[0], &i[1], &i[2], Some(&mask), 0.7)
         }));
+        let dropout = dropout(0.3, &[4, 5, 6])?;
+        cases.push(Case::new(format!("{name} masked, with dropout"), inputs, 0, move |i| {
+            let mask = padding.to_dtype(i[0].dtype())?;
+            raygen_nn::attention_with_dropout(&i[0], &i[1], &i[2], Some(&mask), 0.7, &dropout)
+        }));
     }
     Ok(())
+}
+
+/// Dropout with a key for each item, which differ in their streams.
+pub(crate) fn dropout(rate: f64, streams: &[u64]) -> Result<Dropout> {
+    Dropout::new(rate, streams.iter().map(|stream| DropoutKey { key: [3; 32], stream: *stream }).collect())
 }
 
 /// [3, keys]: nothing padded, the last half padded, everything padded.

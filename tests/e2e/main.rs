@@ -6,6 +6,7 @@ mod command_line;
 mod damaged_bundles;
 mod editing;
 mod generate;
+mod importing;
 mod pictures;
 mod round_trip;
 mod score;

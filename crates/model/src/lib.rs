@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod config;
 mod dense;
+pub mod densenet;
 pub mod image;
 pub mod import;
 pub mod model;

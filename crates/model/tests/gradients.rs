@@ -7,8 +7,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use raygen_model::{
     text_encoder::{TextEncoder, TextEncoderConfig},
-    transformer::{PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig},
-    vqgan::{VqGan, VqGanConfig},
+    transformer::{
+        Activation, AttentionDropout, PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig,
+    },
+    vqgan::{QuantiserKind, VqGan, VqGanConfig},
 };
 use raygen_nn::Parameters;
 
@@ -127,6 +129,7 @@ fn vqgan_gradients_agree_with_finite_differences() -> TestResult {
         embed_dim: 3,
         codebook_size: 5,
         norm_groups: 2,
+        quantiser: QuantiserKind::Nearest,
     };
     assert_gradients(
         &move |vb| {
@@ -143,7 +146,10 @@ fn vqgan_gradients_agree_with_finite_differences() -> TestResult {
 }
 
 /// The loss of a transformer over 16 positions, two texts of 3 tokens, the second with a pad.
-fn transformer_loss(config: TransformerConfig) -> impl Fn(VarBuilder<'static>) -> candle_core::Result<Tensor> {
+fn transformer_loss(
+    config: TransformerConfig,
+    dropout: Option<AttentionDropout>,
+) -> impl Fn(VarBuilder<'static>) -> candle_core::Result<Tensor> {
     move |vb| {
         let dtype = vb.dtype();
         let transformer = Transformer::new(&config, vb)?;
@@ -152,16 +158,20 @@ fn transformer_loss(config: TransformerConfig) -> impl Fn(VarBuilder<'static>) -
         let context = transformer.context(&features, &mask)?;
         // All codes and the mask occur, so that each row of the embedding is used.
         let grid: Vec<u32> = (0..32).map(|place| (place * 5 + place / 16) % 6).collect();
-        let logits = transformer.logits(&ids(&grid, &[2, 16])?, &context)?.flatten(0, 1)?;
+        let grid = ids(&grid, &[2, 16])?;
+        let logits = match &dropout {
+            Some(dropout) => transformer.logits_in_training(&grid, &context, dropout)?,
+            None => transformer.logits(&grid, &context)?,
+        };
+        let logits = logits.flatten(0, 1)?;
         let targets: Vec<u32> = (0..32).map(|place| place % 5).collect();
         let weights = Tensor::from_vec((0..32).map(|place| (place % 3) as f32).collect(), 32, &Device::Cpu)?;
         raygen_nn::cross_entropy(&logits, &ids(&targets, &[32])?, &weights, 0.1)
     }
 }
 
-#[test]
-fn published_transformer_gradients_agree_with_finite_differences() -> TestResult {
-    let config = PublishedConfig {
+fn published_config(activation: Activation) -> TransformerConfig {
+    TransformerConfig::Published(PublishedConfig {
         codebook_size: 5,
         positions: 16,
         width: 8,
@@ -173,14 +183,45 @@ fn published_transformer_gradients_agree_with_finite_differences() -> TestResult
         text_norm: TextNorm::TokenAxis,
         pad_mask: false,
         unused_attention_norms: true,
-    };
-    // The published code has these norms and never calls them.
-    let unused = |name: &str| {
-        name.contains("dec_layers")
-            && !name.contains(".ffn.")
-            && (name.contains("layer_norm_1") || name.contains("layer_norm_2"))
-    };
-    assert_gradients(&transformer_loss(TransformerConfig::Published(config)), unused)
+        activation,
+    })
+}
+
+/// The published code has these norms and never calls them.
+fn never_called(name: &str) -> bool {
+    name.contains("dec_layers")
+        && !name.contains(".ffn.")
+        && (name.contains("layer_norm_1") || name.contains("layer_norm_2"))
+}
+
+#[test]
+fn published_transformer_gradients_agree_with_finite_differences() -> TestResult {
+    for activation in [Activation::Geglu, Activation::Gelu] {
+        assert_gradients(&transformer_loss(published_config(activation), None), never_called)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_under_attention_dropout_agree_with_finite_differences() -> TestResult {
+    for config in [published_config(Activation::Geglu), raygen_config(1, 8, 0)] {
+        let unused = |name: &str| config.is_unused(name);
+        let dropout = AttentionDropout::new(0.3, 11, vec![(4, 1), (9, 1)]);
+        assert_gradients(&transformer_loss(config.clone(), Some(dropout)), unused)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_tensors_that_are_said_to_be_unused_are_those_without_a_gradient() -> TestResult {
+    let config = published_config(Activation::Geglu);
+    let parameters = Parameters::initialised(7, &Device::Cpu);
+    transformer_loss(config.clone(), None)(parameters.builder(DType::F32))?;
+    let named = parameters.named();
+    let unused: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).filter(|name| config.is_unused(name)).collect();
+    assert_eq!(unused.len(), 2 * 2 * 2, "a gain and a bias of two norms of two layers: {unused:?}");
+    assert!(unused.iter().all(|name| never_called(name)));
+    Ok(())
 }
 
 fn raygen_config(token_merge: usize, token_width: usize, local_blocks: usize) -> TransformerConfig {
@@ -203,18 +244,18 @@ fn raygen_config(token_merge: usize, token_width: usize, local_blocks: usize) ->
 
 #[test]
 fn raygen_transformer_gradients_agree_with_finite_differences() -> TestResult {
-    assert_gradients(&transformer_loss(raygen_config(1, 8, 0)), no_exceptions)
+    assert_gradients(&transformer_loss(raygen_config(1, 8, 0), None), no_exceptions)
 }
 
 #[test]
 fn merged_raygen_transformer_gradients_agree_with_finite_differences() -> TestResult {
-    assert_gradients(&transformer_loss(raygen_config(2, 4, 0)), no_exceptions)
+    assert_gradients(&transformer_loss(raygen_config(2, 4, 0), None), no_exceptions)
 }
 
 #[test]
 fn raygen_transformer_gradients_with_local_blocks_agree_with_finite_differences() -> TestResult {
-    assert_gradients(&transformer_loss(raygen_config(1, 8, 1)), no_exceptions)?;
-    assert_gradients(&transformer_loss(raygen_config(2, 8, 1)), no_exceptions)
+    assert_gradients(&transformer_loss(raygen_config(1, 8, 1), None), no_exceptions)?;
+    assert_gradients(&transformer_loss(raygen_config(2, 8, 1), None), no_exceptions)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{collections::HashMap, error::Error, fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 use golden_support::{TestResult, golden};
-use raygen_model::import::{self, ImportError, TransformerOptions};
+use raygen_model::import::{self, Architecture, ImportError, TransformerOptions};
 
 const FOUR_HEADS: TransformerOptions = TransformerOptions { heads: 4, max_text_tokens: 16 };
 
@@ -115,10 +115,37 @@ fn an_unsupported_activation_is_named() -> TestResult {
 fn one_part_given_as_another_says_what_the_file_holds() -> TestResult {
     let error = import::transformer(&golden("vqgan.ckpt"), FOUR_HEADS).err().ok_or("imported")?;
     let message = error.to_string();
-    assert!(message.contains("vqgan.ckpt") && message.contains("`image_embedding.weight`"), "{message}");
-    assert!(message.contains("decoder.conv_in"), "{message}");
+    assert!(message.contains("vqgan.ckpt: holds a taming VQ-GAN, not a RayGen transformer"), "{message}");
     let error = import::vqgan(&golden("raygen.ckpt"), &golden("vqgan_project.yaml")).err().ok_or("imported")?;
-    assert!(matches!(error, ImportError::Missing { .. }), "{error}");
+    assert!(matches!(error, ImportError::OtherPart { found: Architecture::RaygenTransformer, .. }), "{error}");
+    let bert = golden("cxr_bert/pytorch_model.bin");
+    let error = import::vqgan(&bert, &golden("vqgan_project.yaml")).err().ok_or("imported")?;
+    assert!(matches!(error, ImportError::OtherPart { found: Architecture::Bert, .. }), "{error}");
+    Ok(())
+}
+
+#[test]
+fn weights_that_the_configuration_has_no_place_for_are_named() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    // Without its attention the network would compute something else, and nothing would be missing.
+    let yaml = fs::read_to_string(golden("vqgan_project.yaml"))?;
+    let path = folder.path().join("project.yaml");
+    fs::write(&path, yaml.replace("attn_resolutions: [16]", "attn_resolutions: [24]"))?;
+    let message = import::vqgan(&golden("vqgan.ckpt"), &path).err().ok_or("imported")?.to_string();
+    assert!(message.contains("`decoder.up.2.attn.0.k.bias` is not expected"), "{message}");
+    assert!(message.contains("project.yaml"), "{message}");
+
+    let mut tensors: HashMap<String, Tensor> =
+        import::transformer(&golden("raygen.ckpt"), FOUR_HEADS)?.tensors.into_iter().collect();
+    let path = folder.path().join("raygen.safetensors");
+    tensors.insert("epoch_loss".to_owned(), Tensor::zeros(1, DType::F32, &Device::Cpu)?);
+    candle_core::safetensors::save(&tensors, &path)?;
+    assert_eq!(import::transformer(&path, FOUR_HEADS)?.passed_over, ["epoch_loss"]);
+    let extra = "transformer.dec_layers.0.mha.mha.bias_k";
+    tensors.insert(extra.to_owned(), Tensor::zeros((1, 1, 64), DType::F32, &Device::Cpu)?);
+    candle_core::safetensors::save(&tensors, &path)?;
+    let message = import::transformer(&path, FOUR_HEADS).err().ok_or("imported")?.to_string();
+    assert!(message.contains(&format!("`{extra}` is not expected")), "{message}");
     Ok(())
 }
 
@@ -156,7 +183,8 @@ fn truncated_and_foreign_files_are_refused_by_name() -> TestResult {
     let folder = tempfile::tempdir()?;
     let whole = fs::read(golden("raygen.ckpt"))?;
     let path = folder.path().join("some.ckpt");
-    for bytes in [&whole[..whole.len() / 2], b"not a checkpoint", b""] {
+    let cuts = [4, 100, 5000, whole.len() / 2, whole.len() - 22, whole.len() - 1].map(|length| &whole[..length]);
+    for bytes in cuts.into_iter().chain([b"not a checkpoint".as_slice(), b""]) {
         fs::write(&path, bytes)?;
         let error = import::transformer(&path, FOUR_HEADS).err().ok_or("imported")?;
         assert!(matches!(error, ImportError::Unreadable { .. }), "{error}");
@@ -169,12 +197,33 @@ fn truncated_and_foreign_files_are_refused_by_name() -> TestResult {
 }
 
 #[test]
+fn a_checkpoint_that_calls_something_is_refused_by_that_name() -> TestResult {
+    for name in ["pickles/evil.ckpt", "pickles/evil_legacy.ckpt"] {
+        let error = import::transformer(&golden(name), FOUR_HEADS).err().ok_or("imported")?;
+        assert!(matches!(error, ImportError::Calls { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("calls posix.system (os.system), which is not read"), "{message}");
+    }
+    assert!(!Path::new("raygen-was-here").exists());
+    Ok(())
+}
+
+#[test]
+fn a_whole_network_that_is_another_part_is_told_by_its_tensors() -> TestResult {
+    for name in ["pickles/module.pt", "pickles/module_legacy.pt"] {
+        let error = import::transformer(&golden(name), FOUR_HEADS).err().ok_or("imported")?;
+        assert!(!matches!(error, ImportError::Unreadable { .. } | ImportError::Calls { .. }), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn damaged_bytes_never_panic() -> TestResult {
     let folder = tempfile::tempdir()?;
     let whole = fs::read(golden("raygen.ckpt"))?;
     let path = folder.path().join("damaged.ckpt");
-    // The pickle lies at the start of the archive: change one byte at a time all over it.
-    for place in (60..6000).step_by(97) {
+    // The pickle lies at the start of the archive, the directory at its end: change one byte at a time in both.
+    for place in (0..6000).step_by(97).chain((whole.len() - 8000..whole.len()).step_by(101)) {
         let mut bytes = whole.clone();
         if let Some(byte) = bytes.get_mut(place) {
             *byte ^= 0xff;

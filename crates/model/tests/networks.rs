@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use raygen_model::{
     text_encoder::{TextEncoder, TextEncoderConfig},
     transformer::{Context, RaygenConfig, Transformer, TransformerConfig, initialise_from_codebook},
-    vqgan::{VqGan, VqGanConfig},
+    vqgan::{QuantiserKind, VqGan, VqGanConfig},
 };
 use raygen_nn::Parameters;
 
@@ -29,6 +29,7 @@ fn vqgan_config() -> VqGanConfig {
         embed_dim: 6,
         codebook_size: 20,
         norm_groups: 8,
+        quantiser: QuantiserKind::Nearest,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::InvalidConfig;
+use crate::densenet::DenseNetConfig;
 use crate::sampler::SamplingParams;
 use crate::text::TextConfig;
 use crate::text_encoder::TextEncoderConfig;
@@ -52,7 +53,7 @@ pub struct Components {
     pub text_encoder: Option<TextEncoderConfig>,
     /// Pictures to findings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classifier: Option<serde_json::Value>,
+    pub classifier: Option<DenseNetConfig>,
 }
 
 /// Shape of a token grid.
@@ -135,7 +136,10 @@ impl BundleConfig {
                 equal(field, transformer.text_width(), "the text encoder's hidden_size", encoder.hidden_size)?;
             }
         }
-        Ok(())
+        match &self.components.classifier {
+            Some(classifier) => classifier.validate().map_err(|error| within("classifier", &error)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
+use crate::densenet::DenseNet;
 use crate::text_encoder::TextEncoder;
 use crate::transformer::Transformer;
 use crate::vqgan::VqGan;
@@ -31,8 +32,7 @@ pub fn expected_tensors(
         Component::TextEncoder => {
             TextEncoder::new(components.text_encoder.as_ref().ok_or(absent)?, builder()).map(drop)
         }
-        Component::Classifier if components.classifier.is_some() => return Ok(None),
-        Component::Classifier => return Err(absent),
+        Component::Classifier => DenseNet::new(components.classifier.as_ref().ok_or(absent)?, builder()).map(drop),
     };
     built.map_err(|source| BundleError::Tensor { component, source })?;
     let recorded = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

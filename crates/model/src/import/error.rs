@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::architecture::Architecture;
 use crate::config::InvalidConfig;
 
 /// Every variant names the file, and the tensor or field where there is one.
@@ -24,6 +25,18 @@ pub enum ImportError {
         path: PathBuf,
         /// What is wrong and what would be right.
         problem: String,
+    },
+    /// The file's pickle calls something that is not known to be data. It was not called.
+    #[error(
+        "{}: its pickle calls {name}, which is not read; only tensors and plain containers are. Save the weights alone \
+         in Python: torch.save(model.state_dict(), FILE)",
+        path.display()
+    )]
+    Calls {
+        /// The file.
+        path: PathBuf,
+        /// The full name of what it calls.
+        name: String,
     },
     /// A tensor of the file can't be read.
     #[error("{}: tensor `{tensor}`: {problem}", path.display())]
@@ -46,6 +59,26 @@ pub enum ImportError {
         expected: Vec<usize>,
         /// A few names that the file does hold.
         found: String,
+    },
+    /// The file holds a part of the network that its configuration does not ask for.
+    #[error("{}: tensor `{tensor}` is not expected: {problem}", path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// What was expected instead.
+        problem: String,
+    },
+    /// The file holds another network than the one that is wanted.
+    #[error("{}: holds a {found}, not a {wanted}", path.display())]
+    OtherPart {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: Architecture,
+        /// What it should hold.
+        wanted: Architecture,
     },
     /// A tensor has another shape than the network needs.
     #[error("{}: tensor `{tensor}` has shape {found:?}; expected {expected:?}", path.display())]

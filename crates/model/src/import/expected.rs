@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::{
         transformer::{Transformer, TransformerConfig},
-        vqgan::{VqGan, VqGanConfig},
+        vqgan::{QuantiserKind, VqGan, VqGanConfig},
     };
 
     /// Tensors and parameters of a network.
@@ -85,6 +85,7 @@ mod tests {
             embed_dim: 256,
             codebook_size: 1024,
             norm_groups: 32,
+            quantiser: QuantiserKind::Nearest,
         };
         assert_eq!(count(|vb| VqGan::new(&config, vb).map(drop))?, (293, 66_883_459));
         Ok(())

@@ -3,9 +3,15 @@
 //! Every importer gives a configuration of ours and the tensors that its network needs, by the names that our bundles
 //! use. What a network doesn't need (losses, optimisers, unused heads) is passed over and listed.
 
+mod architecture;
 mod checkpoint;
+mod densenet;
 mod error;
 mod expected;
+mod list;
+mod pickle;
+mod safetensors;
+mod stored;
 mod text_encoder;
 mod transformer;
 mod vqgan;
@@ -15,7 +21,11 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 pub use self::{
+    architecture::Architecture,
+    densenet::{DenseNetOptions, ImportedDenseNet, densenet},
     error::ImportError,
+    list::{TensorInfo, list_tensors},
+    stored::Element,
     text_encoder::{ImportedTextEncoder, text_encoder},
     transformer::{ImportedTransformer, TransformerOptions, transformer},
     vqgan::{ImportedVqGan, vqgan},

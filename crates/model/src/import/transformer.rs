@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
-use super::{Tensors, checkpoint::Checkpoint, error::ImportError, expected::take};
-use crate::transformer::{PublishedConfig, TextNorm, Transformer, TransformerConfig};
+use super::{
+    Tensors,
+    architecture::{self, Architecture},
+    checkpoint::Checkpoint,
+    error::ImportError,
+    expected::take,
+};
+use crate::transformer::{Activation, PublishedConfig, TextNorm, Transformer, TransformerConfig};
 
 /// What no tensor of the file tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +43,14 @@ pub struct ImportedTransformer {
 /// Reads a RayGen checkpoint.
 ///
 /// # Errors
-/// A file that is no PyTorch checkpoint or no RayGen transformer; missing, misshapen or non-finite tensors; a number of
+/// A file that is no PyTorch checkpoint or no RayGen transformer; missing, extra, misshapen or non-finite tensors; a number of
 /// heads that doesn't divide the width.
 pub fn transformer(path: &Path, options: TransformerOptions) -> Result<ImportedTransformer, ImportError> {
     let checkpoint = Checkpoint::open(path, |name| {
         let name = name.strip_prefix("model.").unwrap_or(name);
         Some(name.strip_prefix("tokenizer.").unwrap_or(name).to_owned())
     })?;
+    architecture::check(&checkpoint, Architecture::RaygenTransformer)?;
     let config = infer_config(&checkpoint, options)?;
     config.validate().map_err(|source| ImportError::config(path, source))?;
     let tensors = take(&checkpoint, |vb| Transformer::new(&config, vb))?;
@@ -55,7 +62,18 @@ pub fn transformer(path: &Path, options: TransformerOptions) -> Result<ImportedT
     let mut taken = tensors.clone();
     taken.extend(text_encoder.clone());
     let passed_over = checkpoint.passed_over(&taken);
+    if let Some(name) = passed_over.iter().find(|name| is_of_the_network(name)) {
+        let problem = "the published transformer has no such tensor".to_owned();
+        return Err(ImportError::Unexpected { path: path.to_owned(), tensor: name.clone(), problem });
+    }
     Ok(ImportedTransformer { config, tensors, text_encoder, passed_over })
+}
+
+/// Whether a grid or a text would pass through this tensor: to leave one out is to compute something else.
+fn is_of_the_network(name: &str) -> bool {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    let roots = ["image_embedding.", "image_pos_emb.", "text_projector.", "transformer.", "final_dense."];
+    roots.iter().any(|root| name.starts_with(root))
 }
 
 /// BERT's parameters; its integer buffer of positions is none.
@@ -99,6 +117,7 @@ fn infer_config(checkpoint: &Checkpoint, options: TransformerOptions) -> Result<
         text_norm: TextNorm::TokenAxis,
         pad_mask: false,
         unused_attention_norms: checkpoint.shape(unused).is_some(),
+        activation: Activation::Geglu,
     }))
 }
 

@@ -40,12 +40,16 @@ pub enum Purpose {
     MeanPatch = 12,
     /// Seeds of the pictures that are generated for a scored item.
     ScoreSample = 13,
+    /// Which attention probabilities fall out in training.
+    AttentionDropout = 14,
+    /// Which positions are masked where the validation loss moves the learning rate.
+    ValidationMask = 15,
 }
 
 /// All random numbers of one purpose under one seed.
 #[derive(Clone)]
 pub struct Randomness {
-    /// Bytes 0..8 seed, 8..16 purpose, 16..24 second coordinate of a stream, 24 kind of place.
+    /// Bytes 0..8 seed, 8..16 purpose, 16..24 second coordinate of a stream, 24 kind of place, 25..27 site in a network.
     key: [u8; 32],
 }
 
@@ -53,6 +57,8 @@ pub struct Randomness {
 const PLACES: u8 = 1;
 /// Byte 24 of the key: numbers addressed by two free coordinates.
 const STREAMS: u8 = 2;
+/// Byte 24 of the key: numbers addressed by two free coordinates, a site in a network, and a counter of the user's.
+const SITES: u8 = 3;
 /// Each position owns 2^32 ChaCha blocks of 16 words.
 const WORDS_PER_POSITION_LOG2: u32 = 32 + 4;
 
@@ -87,6 +93,16 @@ impl Randomness {
         let mut generator = ChaCha8Rng::from_seed(key);
         generator.set_stream(a);
         generator
+    }
+
+    /// ChaCha8 key and stream of the numbers that a kernel draws for the place (a, b) at one site of a network; the block
+    /// counter is the kernel's.
+    pub fn site(&self, a: u64, b: u64, site: u16) -> ([u8; 32], u64) {
+        let mut key = self.key;
+        key[16..24].copy_from_slice(&b.to_le_bytes());
+        key[24] = SITES;
+        key[25..27].copy_from_slice(&site.to_le_bytes());
+        (key, a)
     }
 }
 

@@ -14,6 +14,39 @@ use super::tokenizer::{CLS, PAD, SEP, TextError, UNK};
 /// Special tokens in the order of their ids.
 const SPECIAL: [&str; 5] = [PAD, UNK, CLS, SEP, "[MASK]"];
 
+/// What is done to a text before its word pieces are looked up, by the names of `tokenizer_config.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BertCleaning {
+    /// Lower case; false for a cased vocabulary.
+    pub(crate) do_lower_case: bool,
+    /// Accents are taken off their letters; none means where `do_lower_case` is true.
+    pub(crate) strip_accents: Option<bool>,
+    /// Every Chinese character is a word.
+    pub(crate) tokenize_chinese_chars: bool,
+}
+
+impl Default for BertCleaning {
+    fn default() -> Self {
+        Self { do_lower_case: true, strip_accents: None, tokenize_chinese_chars: true }
+    }
+}
+
+impl BertCleaning {
+    /// What a normaliser of a `tokenizer.json` does.
+    pub(crate) fn of(normaliser: &BertNormalizer) -> Self {
+        Self {
+            do_lower_case: normaliser.lowercase,
+            strip_accents: normaliser.strip_accents,
+            tokenize_chinese_chars: normaliser.handle_chinese_chars,
+        }
+    }
+
+    /// The normaliser that does this.
+    pub(crate) fn normaliser(self) -> BertNormalizer {
+        BertNormalizer::new(true, self.tokenize_chinese_chars, self.strip_accents, self.do_lower_case)
+    }
+}
+
 /// The `vocab.txt` of a word list: special tokens, letters and digits alone and as continuations, then the words in
 /// alphabetical order. Any word of a-z and 0-9 can be spelt with it.
 pub(super) fn vocabulary_of_words<I, S>(texts: I) -> String
@@ -31,9 +64,8 @@ where
     vocabulary.join("\n")
 }
 
-/// A BERT tokenizer (lower case, accents stripped, punctuation apart) over a `vocab.txt`: one token a line, the line
-/// number is the id.
-pub(super) fn bert_tokenizer(vocabulary: &str) -> Result<Tokenizer, TextError> {
+/// A BERT tokenizer (cleaned text, punctuation apart) over a `vocab.txt`: one token a line, the line number is the id.
+pub(crate) fn bert_tokenizer(vocabulary: &str, cleaning: BertCleaning) -> Result<Tokenizer, TextError> {
     let failed = |error: tokenizers::Error| TextError::Tokenizer(error.to_string());
     let ids = WordPiece::read_bytes(vocabulary.as_bytes()).map_err(failed)?;
     let id_of = |token: &'static str| ids.get(token).copied().ok_or(TextError::SpecialTokenMissing { token });
@@ -47,7 +79,7 @@ pub(super) fn bert_tokenizer(vocabulary: &str) -> Result<Tokenizer, TextError> {
         .build()
         .map_err(failed)?;
     let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, true))).map_err(failed)?;
+    tokenizer.with_normalizer(Some(cleaning.normaliser())).map_err(failed)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_post_processor(Some(BertProcessing::new((SEP.to_owned(), sep), (CLS.to_owned(), cls))));
     tokenizer.with_decoder(Some(decoders::wordpiece::WordPiece::default()));

@@ -5,8 +5,10 @@ mod config;
 mod normalise;
 mod tokenizer;
 
+pub(crate) use build::{BertCleaning, bert_tokenizer};
 pub use config::TextConfig;
 pub use normalise::Normaliser;
+pub(crate) use tokenizer::{CLS, PAD, SEP, UNK};
 pub use tokenizer::{TextError, TextTokenizer, TextTokens};
 
 /// Lengths that texts are padded to, up to the model's own maximum. A text's length is the shortest that holds it.

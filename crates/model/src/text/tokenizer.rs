@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use tokenizers::Tokenizer;
 
-use super::build::{bert_tokenizer, vocabulary_of_words};
+use super::build::{BertCleaning, bert_tokenizer, vocabulary_of_words};
 use super::normalise::words;
 use super::{TextConfig, length_class};
 
-pub(super) const PAD: &str = "[PAD]";
-pub(super) const UNK: &str = "[UNK]";
-pub(super) const CLS: &str = "[CLS]";
-pub(super) const SEP: &str = "[SEP]";
+pub(crate) const PAD: &str = "[PAD]";
+pub(crate) const UNK: &str = "[UNK]";
+pub(crate) const CLS: &str = "[CLS]";
+pub(crate) const SEP: &str = "[SEP]";
 
 /// A tokenizer that cannot be built, or a text that it cannot read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,12 +78,12 @@ impl TextTokenizer {
         Self::new(tokenizer, config)
     }
 
-    /// From the text of a BERT `vocab.txt`.
+    /// From the text of an uncased BERT's `vocab.txt`.
     ///
     /// # Errors
     /// As [`Self::from_json`].
     pub fn from_vocabulary(text: &str, config: &TextConfig) -> Result<Self, TextError> {
-        Self::new(bert_tokenizer(text)?, config)
+        Self::new(bert_tokenizer(text, BertCleaning::default())?, config)
     }
 
     /// From the words of training captions (whole captions do as well). Words outside are spelt letter by letter.
@@ -95,7 +95,7 @@ impl TextTokenizer {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        Self::new(bert_tokenizer(&vocabulary_of_words(texts))?, config)
+        Self::new(bert_tokenizer(&vocabulary_of_words(texts), BertCleaning::default())?, config)
     }
 
     fn new(mut tokenizer: Tokenizer, config: &TextConfig) -> Result<Self, TextError> {

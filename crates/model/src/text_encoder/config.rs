@@ -26,7 +26,7 @@ pub struct TextEncoderConfig {
     /// Added to the variance in every layer norm.
     #[serde(default = "published_eps")]
     pub layer_norm_eps: f64,
-    /// Activation; `gelu` (the exact one) is the only one here.
+    /// Activation: `gelu` (the exact one), or `gelu_new` or `gelu_pytorch_tanh` (its approximation with a tanh).
     #[serde(default = "gelu")]
     pub hidden_act: String,
     /// Kind of position embedding; `absolute` is the only one here.
@@ -38,6 +38,13 @@ pub struct TextEncoderConfig {
     /// Standard deviation of fresh weights.
     #[serde(default = "published_initializer_range")]
     pub initializer_range: f64,
+}
+
+/// What stands between the two dense layers of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    Gelu,
+    GeluTanh,
 }
 
 fn two() -> usize {
@@ -79,14 +86,21 @@ impl TextEncoderConfig {
         if !(self.initializer_range.is_finite() && self.initializer_range > 0.0) {
             return Err(InvalidConfig::new("initializer_range", "must be above 0"));
         }
-        if self.hidden_act != "gelu" {
-            let problem = format!("`{}` is not supported; only `gelu` (exact) is", self.hidden_act);
-            return Err(InvalidConfig::new("hidden_act", problem));
-        }
+        self.activation()?;
         if self.position_embedding_type != "absolute" {
             let problem = format!("`{}` is not supported; only `absolute` is", self.position_embedding_type);
             return Err(InvalidConfig::new("position_embedding_type", problem));
         }
         Ok(())
+    }
+    pub(super) fn activation(&self) -> Result<Activation, InvalidConfig> {
+        match self.hidden_act.as_str() {
+            "gelu" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+            other => {
+                let problem = format!("`{other}` is not supported; expected gelu, gelu_new or gelu_pytorch_tanh");
+                Err(InvalidConfig::new("hidden_act", problem))
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use raygen_nn::layers::LayerNorm;
 
-use super::config::TextEncoderConfig;
+use super::config::{Activation, TextEncoderConfig};
 use crate::dense::{Dense, DenseInit};
 
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub(super) struct Layer {
     output: Dense,
     output_norm: LayerNorm,
     heads: usize,
+    activation: Activation,
 }
 
 impl Layer {
@@ -36,6 +37,7 @@ impl Layer {
             output: dense((hidden, width), "output.dense")?,
             output_norm: norm("output.LayerNorm")?,
             heads: config.num_attention_heads,
+            activation: config.activation()?,
         })
     }
 
@@ -56,7 +58,11 @@ impl Layer {
         )?;
         let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((batch, tokens, width))?;
         let x = self.attention_norm.forward(&(x + self.attention_output.forward(&mixed)?)?)?;
-        let hidden = raygen_nn::gelu(&self.intermediate.forward(&x)?)?;
+        let hidden = self.intermediate.forward(&x)?;
+        let hidden = match self.activation {
+            Activation::Gelu => raygen_nn::gelu(&hidden)?,
+            Activation::GeluTanh => hidden.gelu()?,
+        };
         self.output_norm.forward(&(&x + self.output.forward(&hidden)?)?)
     }
 }

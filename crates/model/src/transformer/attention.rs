@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use raygen_nn::{Dropout, attention_with_dropout};
 
 use crate::dense::{Dense, DenseInit};
 
@@ -56,9 +57,9 @@ impl MultiHeadAttention {
     }
 
     /// x [batch, positions, width] attends to itself.
-    pub(super) fn attend_to_self(&self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn attend_to_self(&self, x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
         let (keys, values) = self.keys_values(x)?;
-        self.attend(x, &keys, &values, None)
+        self.attend(x, &keys, &values, None, dropout)
     }
 
     /// Keys and values of a source [batch, tokens, width], each [batch, heads, tokens, head width].
@@ -78,6 +79,7 @@ impl MultiHeadAttention {
         keys: &Tensor,
         values: &Tensor,
         key_mask: Option<&Tensor>,
+        dropout: Option<&Dropout>,
     ) -> Result<Tensor> {
         let (batch, positions, _) = x.dims3()?;
         let queries = self.project(x, Part::Query)?;
@@ -86,7 +88,10 @@ impl MultiHeadAttention {
             None => queries,
         };
         let scale = 1.0 / ((self.width / self.heads) as f64).sqrt();
-        let mixed = raygen_nn::attention(&queries, keys, values, key_mask, scale)?;
+        let mixed = match dropout {
+            Some(dropout) => attention_with_dropout(&queries, keys, values, key_mask, scale, dropout)?,
+            None => raygen_nn::attention(&queries, keys, values, key_mask, scale)?,
+        };
         let mixed = mixed.transpose(1, 2)?.contiguous()?.reshape((batch, positions, self.width))?;
         self.out_proj.forward(&mixed)
     }

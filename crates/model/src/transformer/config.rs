@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::local;
+use super::{local, published};
 use crate::config::{InvalidConfig, check_codebook, check_divides, check_layers, check_size};
 
 /// Configuration of a [`Transformer`](super::Transformer), tagged by `variant` in `config.json`.
@@ -43,6 +43,9 @@ pub struct PublishedConfig {
     /// Published: true. `layer_norm_1` and `layer_norm_2` are in the files, but their calls are commented out.
     #[serde(default = "yes")]
     pub unused_attention_norms: bool,
+    /// Published: `geglu`. The paper's words are two dense layers with GELU between them; its code gates.
+    #[serde(default, skip_serializing_if = "Activation::is_geglu")]
+    pub activation: Activation,
 }
 
 /// Our architecture: pre-norm, QK-norm, padding mask, text normalised over features.
@@ -78,6 +81,23 @@ pub struct RaygenConfig {
     /// Whether the pads of a text are left out of attention. True for everything we train.
     #[serde(default = "yes")]
     pub pad_mask: bool,
+}
+
+/// What stands between the two dense layers of a feed-forward block (published variant).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The first dense layer is twice as wide, and the GELU of its first half multiplies the second: what the code does.
+    #[default]
+    Geglu,
+    /// GELU: what the paper says.
+    Gelu,
+}
+
+impl Activation {
+    fn is_geglu(&self) -> bool {
+        *self == Self::Geglu
+    }
 }
 
 /// How text states are normalised before they are projected (published variant).
@@ -153,6 +173,14 @@ impl TransformerConfig {
         match self {
             Self::Published(config) => !config.pad_mask || config.text_norm == TextNorm::TokenAxis,
             Self::Raygen(config) => !config.pad_mask,
+        }
+    }
+
+    /// Whether the tensor of this name is in the files but takes no part in what is computed, so that it has no gradient.
+    pub fn is_unused(&self, tensor: &str) -> bool {
+        match self {
+            Self::Published(_) => published::is_unused(tensor),
+            Self::Raygen(_) => false,
         }
     }
 

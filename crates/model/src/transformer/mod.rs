@@ -5,6 +5,7 @@
 mod attention;
 mod config;
 mod context;
+mod dropout;
 mod initialise;
 mod local;
 mod merge;
@@ -17,8 +18,9 @@ use candle_nn::VarBuilder;
 
 pub(crate) use self::context::additive_mask;
 pub use self::{
-    config::{PublishedConfig, RaygenConfig, TextNorm, TransformerConfig},
+    config::{Activation, PublishedConfig, RaygenConfig, TextNorm, TransformerConfig},
     context::Context,
+    dropout::AttentionDropout,
     initialise::initialise_from_codebook,
     text_norm::normalise_text,
 };
@@ -89,6 +91,19 @@ impl Transformer {
     /// # Errors
     /// Ids of another shape or above the mask id; a context of another batch size.
     pub fn logits(&self, ids: &Tensor, context: &Context) -> Result<Tensor> {
+        self.forward(ids, context, None)
+    }
+
+    /// As [`logits`](Self::logits), in training: attention probabilities fall out, in self- and in cross-attention of every
+    /// layer, as the published code has it.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits); dropout of another number of grids.
+    pub fn logits_in_training(&self, ids: &Tensor, context: &Context, dropout: &AttentionDropout) -> Result<Tensor> {
+        self.forward(ids, context, Some(dropout))
+    }
+
+    fn forward(&self, ids: &Tensor, context: &Context, dropout: Option<&AttentionDropout>) -> Result<Tensor> {
         let (batch, positions) = ids.dims2()?;
         if positions != self.config.positions() {
             candle_core::bail!(
@@ -98,8 +113,8 @@ impl Transformer {
         }
         context.check(batch, self.config.layers())?;
         match &self.network {
-            Network::Published(network) => network.logits(ids, context),
-            Network::Raygen(network) => network.logits(ids, context),
+            Network::Published(network) => network.logits(ids, context, dropout),
+            Network::Raygen(network) => network.logits(ids, context, dropout),
         }
     }
 

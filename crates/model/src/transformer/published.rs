@@ -6,8 +6,9 @@ use raygen_nn::layers::LayerNorm;
 
 use super::{
     attention::{AttentionStyle, MultiHeadAttention},
-    config::PublishedConfig,
+    config::{Activation, PublishedConfig},
     context::{Context, additive_mask},
+    dropout::{AttentionDropout, LayerDropout},
     text_norm::normalise_text,
 };
 use crate::dense::{Dense, DenseInit};
@@ -38,13 +39,20 @@ struct Layer {
     _unused_norms: Option<(LayerNorm, LayerNorm)>,
 }
 
-/// Norm, dense layer, gate, norm, dense layer; no biases.
+/// Norm, dense layer, gate (or GELU), norm, dense layer; no biases.
 #[derive(Debug, Clone)]
 struct FeedForward {
     layer_norm_1: LayerNorm,
     linear_1: Dense,
+    activation: Activation,
     layer_norm_2: LayerNorm,
     linear_2: Dense,
+}
+
+/// Whether a tensor of this name is in the files and never used.
+pub(super) fn is_unused(tensor: &str) -> bool {
+    let of_a_layer = tensor.strip_prefix("transformer.dec_layers.").and_then(|name| name.split_once('.'));
+    of_a_layer.is_some_and(|(_, name)| name.starts_with("layer_norm_1.") || name.starts_with("layer_norm_2."))
 }
 
 impl Published {
@@ -94,10 +102,11 @@ impl Published {
     }
 
     /// Ids [batch, positions] to logits [batch, positions, codebook_size].
-    pub(super) fn logits(&self, ids: &Tensor, context: &Context) -> Result<Tensor> {
+    pub(super) fn logits(&self, ids: &Tensor, context: &Context, dropout: Option<&AttentionDropout>) -> Result<Tensor> {
         let mut x = raygen_nn::embedding(&self.image_embedding, ids)?.broadcast_add(&self.position)?;
-        for (layer, (keys, values)) in self.layers.iter().zip(&context.layers) {
-            x = layer.forward(&x, keys, values, context.key_mask.as_ref())?;
+        for (index, (layer, (keys, values))) in self.layers.iter().zip(&context.layers).enumerate() {
+            let dropout = LayerDropout::of(dropout, index)?;
+            x = layer.forward(&x, keys, values, context.key_mask.as_ref(), &dropout)?;
         }
         self.final_dense.forward(&x)
     }
@@ -119,9 +128,16 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, keys: &Tensor, values: &Tensor, key_mask: Option<&Tensor>) -> Result<Tensor> {
-        let x = (x + self.self_attention.attend_to_self(x)?)?;
-        let x = (&x + self.cross_attention.attend(&x, keys, values, key_mask)?)?;
+    fn forward(
+        &self,
+        x: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        key_mask: Option<&Tensor>,
+        dropout: &LayerDropout,
+    ) -> Result<Tensor> {
+        let x = (x + self.self_attention.attend_to_self(x, dropout.to_self())?)?;
+        let x = (&x + self.cross_attention.attend(&x, keys, values, key_mask, dropout.to_text())?)?;
         let x = (&x + self.feed_forward.forward(&x)?)?;
         self.layer_norm_3.forward(&x)
     }
@@ -133,14 +149,22 @@ impl FeedForward {
         let dense = |sizes, name: &str| Dense::new(sizes, false, DenseInit::PyTorch, &vb.pp(name));
         Ok(Self {
             layer_norm_1: LayerNorm::new(width, NORM_EPS, vb.pp("layer_norm_1"))?,
-            linear_1: dense((width, 2 * hidden), "linear_1")?,
+            linear_1: match config.activation {
+                Activation::Geglu => dense((width, 2 * hidden), "linear_1")?,
+                Activation::Gelu => dense((width, hidden), "linear_1")?,
+            },
+            activation: config.activation,
             layer_norm_2: LayerNorm::new(hidden, NORM_EPS, vb.pp("layer_norm_2"))?,
             linear_2: dense((hidden, width), "linear_2")?,
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gated = raygen_nn::geglu(&self.linear_1.forward(&self.layer_norm_1.forward(x)?)?)?;
-        self.linear_2.forward(&self.layer_norm_2.forward(&gated)?)
+        let inner = self.linear_1.forward(&self.layer_norm_1.forward(x)?)?;
+        let inner = match self.activation {
+            Activation::Geglu => raygen_nn::geglu(&inner)?,
+            Activation::Gelu => raygen_nn::gelu(&inner)?,
+        };
+        self.linear_2.forward(&self.layer_norm_2.forward(&inner)?)
     }
 }

@@ -8,6 +8,7 @@ use super::{
     attention::{AttentionStyle, MultiHeadAttention},
     config::RaygenConfig,
     context::{Context, additive_mask},
+    dropout::{AttentionDropout, LayerDropout},
     local::LocalBlocks,
     merge::TokenMerge,
 };
@@ -92,15 +93,16 @@ impl Raygen {
     }
 
     /// Ids [batch, positions] to logits [batch, positions, codebook_size].
-    pub(super) fn logits(&self, ids: &Tensor, context: &Context) -> Result<Tensor> {
+    pub(super) fn logits(&self, ids: &Tensor, context: &Context, dropout: Option<&AttentionDropout>) -> Result<Tensor> {
         let tokens = raygen_nn::embedding(&self.image_embedding, ids)?.broadcast_add(&self.position)?;
         let tokens = self.local_in.forward(&tokens)?;
         let mut x = match &self.merge {
             Some(merge) => merge.merge(&tokens)?,
             None => tokens.clone(),
         };
-        for (layer, (keys, values)) in self.layers.iter().zip(&context.layers) {
-            x = layer.forward(&x, keys, values, context.key_mask.as_ref())?;
+        for (index, (layer, (keys, values))) in self.layers.iter().zip(&context.layers).enumerate() {
+            let dropout = LayerDropout::of(dropout, index)?;
+            x = layer.forward(&x, keys, values, context.key_mask.as_ref(), &dropout)?;
         }
         let x = self.norm.forward(&x)?;
         let x = match &self.merge {
@@ -136,10 +138,17 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, keys: &Tensor, values: &Tensor, key_mask: Option<&Tensor>) -> Result<Tensor> {
-        let x = (x + self.self_attention.attend_to_self(&self.layer_norm_1.forward(x)?)?)?;
+    fn forward(
+        &self,
+        x: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        key_mask: Option<&Tensor>,
+        dropout: &LayerDropout,
+    ) -> Result<Tensor> {
+        let x = (x + self.self_attention.attend_to_self(&self.layer_norm_1.forward(x)?, dropout.to_self())?)?;
         let normed = self.layer_norm_2.forward(&x)?;
-        let x = (&x + self.cross_attention.attend(&normed, keys, values, key_mask)?)?;
+        let x = (&x + self.cross_attention.attend(&normed, keys, values, key_mask, dropout.to_text())?)?;
         let gated = raygen_nn::geglu(&self.linear_1.forward(&self.layer_norm_3.forward(&x)?)?)?;
         x + self.linear_2.forward(&gated)?
     }

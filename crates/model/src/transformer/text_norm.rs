@@ -1,6 +1,6 @@
 //! How the published model normalises text states before it projects them.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::config::TextNorm;
 
@@ -12,10 +12,16 @@ const SMALLEST_NORM: f64 = 1e-12;
 /// # Errors
 /// Features of another rank.
 pub fn normalise_text(features: &Tensor, norm: TextNorm) -> Result<Tensor> {
-    let length = match norm {
-        TextNorm::TokenAxis => features.sqr()?.sum_keepdim(1)?.sqrt()?,
-        TextNorm::FeatureAxis => features.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?,
+    let axis = match norm {
+        TextNorm::TokenAxis => D::Minus2,
+        TextNorm::FeatureAxis => D::Minus1,
         TextNorm::None => return Ok(features.clone()),
     };
-    features.broadcast_div(&length.maximum(SMALLEST_NORM)?)
+    // The smallest norm is 0 in f16, and a sum in half precision is off by percents.
+    let wide = match features.dtype() {
+        DType::F16 | DType::BF16 => features.to_dtype(DType::F32)?,
+        _ => features.clone(),
+    };
+    let length = wide.sqr()?.sum_keepdim(axis)?.sqrt()?;
+    wide.broadcast_div(&length.maximum(SMALLEST_NORM)?)?.to_dtype(features.dtype())
 }

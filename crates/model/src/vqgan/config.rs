@@ -32,6 +32,26 @@ pub struct VqGanConfig {
     /// Groups of every group norm; 32 in all published files, fewer for narrow networks.
     #[serde(default = "published_norm_groups")]
     pub norm_groups: usize,
+    /// How a latent becomes an id.
+    #[serde(default, skip_serializing_if = "QuantiserKind::is_nearest")]
+    pub quantiser: QuantiserKind,
+}
+
+/// How a latent becomes an id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuantiserKind {
+    /// The code nearest to the latent (taming: `VQModel`, the published one).
+    #[default]
+    Nearest,
+    /// The best of a score that a 1x1 convolution gives every code (taming: `GumbelVQ`).
+    Gumbel,
+}
+
+impl QuantiserKind {
+    fn is_nearest(&self) -> bool {
+        *self == Self::Nearest
+    }
 }
 
 fn published_norm_groups() -> usize {
@@ -95,6 +115,11 @@ impl VqGanConfig {
         check_size("z_channels", self.z_channels)?;
         check_size("embed_dim", self.embed_dim)?;
         check_codebook("codebook_size", self.codebook_size)?;
+        if self.quantiser == QuantiserKind::Gumbel && self.embed_dim != self.z_channels {
+            // taming scores codes with z_channels inputs, behind a convolution that gives embed_dim of them.
+            let problem = format!("{} must equal z_channels {} in a Gumbel VQ-GAN", self.embed_dim, self.z_channels);
+            return Err(InvalidConfig::new("embed_dim", problem));
+        }
         for multiplier in &self.channel_multipliers {
             check_size("channel_multipliers", *multiplier)?;
             let channels = self.channels * multiplier;

@@ -1,6 +1,6 @@
 //! The VQ-GAN: an image becomes a grid of codebook ids, and a grid becomes an image (Esser et al. 2021, taming).
 //!
-//! Tensor names are those of taming-transformers' `VQModel`.
+//! Tensor names are those of taming-transformers' `VQModel` and `GumbelVQ`.
 
 mod blocks;
 mod config;
@@ -13,7 +13,7 @@ use candle_nn::VarBuilder;
 use raygen_nn::layers::Conv2d;
 
 pub(crate) use self::blocks::ResidualBlock;
-pub use self::config::VqGanConfig;
+pub use self::config::{QuantiserKind, VqGanConfig};
 use self::{blocks::same_conv, decoder::Decoder, encoder::Encoder, quantiser::Quantiser};
 
 /// Encoder, codebook and decoder.
@@ -73,13 +73,13 @@ impl VqGan {
         self.quant_conv.forward(&self.encoder.forward(images)?)
     }
 
-    /// The nearest code of every place of a latent [batch, embed_dim, h, w]: ids [batch, h, w], u32. Of equally near
-    /// codes the first is taken. No gradient.
+    /// The code of every place of a latent [batch, embed_dim, h, w]: ids [batch, h, w], u32. It is the nearest one, or in a
+    /// Gumbel VQ-GAN the one of the highest score; of equal codes the first. No gradient.
     ///
     /// # Errors
     /// A latent of another shape.
     pub fn nearest(&self, latent: &Tensor) -> Result<Tensor> {
-        self.quantiser.nearest(latent)
+        self.quantiser.ids(latent)
     }
 
     /// The codes of ids [batch, h, w] (u32), as [batch, embed_dim, h, w]. Differentiable in the codebook.

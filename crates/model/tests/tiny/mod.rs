@@ -14,7 +14,7 @@ use raygen_model::sampler::SamplingParams;
 use raygen_model::text::{TextConfig, TextTokenizer};
 use raygen_model::text_encoder::TextEncoderConfig;
 use raygen_model::transformer::{RaygenConfig, TransformerConfig};
-use raygen_model::vqgan::VqGanConfig;
+use raygen_model::vqgan::{QuantiserKind, VqGanConfig};
 
 pub(crate) const CODEBOOK: usize = 24;
 pub(crate) const SIDE: usize = 32;
@@ -46,6 +46,7 @@ pub(crate) fn config(channels: usize) -> BundleConfig {
                 embed_dim: 6,
                 codebook_size: CODEBOOK,
                 norm_groups: 4,
+                quantiser: QuantiserKind::Nearest,
             }),
             transformer: Some(TransformerConfig::Raygen(RaygenConfig {
                 codebook_size: CODEBOOK,

@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod data;
+pub mod import;
+pub mod inspect;
 pub mod loss;
 pub mod optim;
 pub mod run;

@@ -1,6 +1,8 @@
 //! The command line of the trainer.
 #![forbid(unsafe_code)]
 
+mod commands;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,6 +47,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Makes a bundle of checkpoints that other programs wrote, without running anything in them.
+    Import(commands::import::Import),
+    /// Says what a bundle or a checkpoint holds.
+    Inspect(commands::inspect::Inspect),
     /// Draws samples of a bundle, a row for each impression, the same seeds in each row.
     Sheet {
         /// The bundle.
@@ -114,6 +120,8 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Import(import) => import.run().map(|()| ExitCode::SUCCESS),
+        Command::Inspect(inspect) => inspect.run().map(|()| ExitCode::SUCCESS),
         Command::Sheet {
             bundle,
             impressions,

@@ -51,3 +51,19 @@ pub(super) fn token_merge() -> usize {
 pub(super) fn yes() -> bool {
     true
 }
+
+pub(super) fn image_channels() -> usize {
+    1
+}
+
+pub(super) fn is_image_channels(channels: &usize) -> bool {
+    *channels == image_channels()
+}
+
+pub(super) fn plateau_threshold() -> f64 {
+    1e-4
+}
+
+pub(super) fn plateau_smallest_change() -> f64 {
+    1e-8
+}

@@ -1,12 +1,19 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
 mod defaults;
+mod optimiser;
+mod transformer;
 mod validate;
 
 use std::path::{Path, PathBuf};
 
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
+
+pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
+pub use self::transformer::{
+    MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
+};
 
 /// What went wrong with a run's configuration.
 #[derive(Debug, thiserror::Error)]
@@ -73,35 +80,6 @@ pub struct DataConfig {
     pub manifest: PathBuf,
     /// Side of the square picture, in pixels.
     pub image_size: usize,
-}
-
-/// AdamW with warm-up and cosine decay to `final_ratio`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimiserConfig {
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Decay of the first moment.
-    #[serde(default = "defaults::beta1")]
-    pub beta1: f64,
-    /// Decay of the second moment.
-    #[serde(default = "defaults::beta2")]
-    pub beta2: f64,
-    /// Decoupled weight decay, on matrices and kernels only (never on biases, gains or embeddings).
-    #[serde(default)]
-    pub weight_decay: f64,
-    /// Steps of linear warm-up.
-    #[serde(default = "defaults::warm_up_steps")]
-    pub warm_up_steps: u64,
-    /// Largest global gradient norm; larger ones are scaled down to it.
-    #[serde(default = "defaults::clip_norm")]
-    pub clip_norm: f64,
-    /// Learning rate at the last step, as a share of the peak.
-    #[serde(default = "defaults::final_ratio")]
-    pub final_ratio: f64,
-    /// Decay of the exponential moving average of the weights; 0 turns it off.
-    #[serde(default)]
-    pub ema_decay: f64,
 }
 
 /// How often a stage measures, draws and saves.
@@ -174,6 +152,12 @@ pub struct TokenizerModel {
     pub codebook_size: usize,
     /// Groups of each group norm.
     pub norm_groups: usize,
+    /// Channels of a picture: 1, or 3 alike as in the published tokenizer, which is of colour pictures.
+    #[serde(default = "defaults::image_channels", skip_serializing_if = "defaults::is_image_channels")]
+    pub image_channels: usize,
+    /// Sides, in pixels, of the levels with attention; one that no level has matches nothing, as in the published file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attention_resolutions: Vec<usize>,
 }
 
 /// Stage `encode`.
@@ -190,72 +174,6 @@ impl Default for EncodeConfig {
     fn default() -> Self {
         Self { views: 4, shift: 6 }
     }
-}
-
-/// Stage `transformer`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TransformerStageConfig {
-    /// Steps in all.
-    pub steps: u64,
-    /// Films a step.
-    pub batch: usize,
-    /// The optimiser.
-    pub optimiser: OptimiserConfig,
-    /// Share of films whose impression is replaced by the empty text.
-    #[serde(default = "defaults::condition_dropout")]
-    pub condition_dropout: f64,
-    /// Label smoothing of the cross-entropy.
-    #[serde(default = "defaults::label_smoothing")]
-    pub label_smoothing: f64,
-    /// Share of the target that goes to codes which lie near the right one in the codebook, the nearest most: near-duplicates
-    /// need not be told apart, and no patch of quite another kind is made likelier, as label smoothing does.
-    #[serde(default)]
-    pub code_smoothing: f64,
-    /// Start embedding and head from the codebook's geometry, so that near-duplicate codes start alike.
-    #[serde(default = "defaults::yes")]
-    pub start_from_codebook: bool,
-    /// Measuring and saving.
-    #[serde(default)]
-    pub cadence: Cadence,
-    /// The network.
-    pub model: TransformerModel,
-    /// The text encoder.
-    pub text: TextModel,
-}
-
-/// Sizes of the masked transformer (variant `raygen`).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TransformerModel {
-    /// Width of the trunk.
-    pub width: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the gated feed-forward.
-    pub feed_forward: usize,
-    /// 2 joins 2x2 blocks of tokens in the trunk: a quarter of the positions; 1 joins none.
-    #[serde(default = "defaults::token_merge")]
-    pub token_merge: usize,
-    /// Residual blocks of convolutions over the tokens before the trunk, and as many after it.
-    #[serde(default)]
-    pub local_blocks: usize,
-}
-
-/// Sizes of the text encoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextModel {
-    /// Width.
-    pub width: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Longest impression, in text tokens.
-    pub max_tokens: usize,
 }
 
 /// Stage `export`.
@@ -321,6 +239,12 @@ impl RunConfig {
     #[must_use]
     pub fn tokenizer_start(&self) -> Option<PathBuf> {
         self.tokenizer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+    }
+
+    /// Where the bundle lies whose text encoder the transformer's starts from, if it does.
+    #[must_use]
+    pub fn text_start(&self) -> Option<PathBuf> {
+        self.transformer.text.start_from.as_ref().map(|bundle| self.folder.join(bundle))
     }
 
     /// Where the manifest lies.

@@ -1,6 +1,6 @@
 //! What can be wrong with a run is said before anything is computed, not after the hours of an earlier stage.
 
-use super::{OptimiserConfig, RunConfig};
+use super::{OptimiserConfig, RunConfig, Variant};
 use crate::stages::tokenizer::network_config;
 use crate::stages::transformer::Shapes;
 
@@ -34,6 +34,7 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
         }
     }
     share("transformer.condition_dropout", config.transformer.condition_dropout)?;
+    share("transformer.attention_dropout", config.transformer.attention_dropout)?;
     share("transformer.label_smoothing", config.transformer.label_smoothing)?;
     share("transformer.code_smoothing", config.transformer.code_smoothing)?;
     if config.transformer.label_smoothing + config.transformer.code_smoothing >= 1.0 {
@@ -44,6 +45,10 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
         let problem = "must be 1 or more, unless tokenizer.start_from names a bundle to take the tokenizer from";
         return Err(("tokenizer.steps".to_owned(), problem.to_owned()));
     }
+    if ![1, 3].contains(&config.tokenizer.model.image_channels) {
+        let problem = format!("must be 1 or 3, is {}", config.tokenizer.model.image_channels);
+        return Err(("tokenizer.model.image_channels".to_owned(), problem));
+    }
     share("tokenizer.codebook_decay", config.tokenizer.codebook_decay)?;
     // A restarted code counts as used once: a threshold above that would restart it again at every step.
     share("tokenizer.restart_below", config.tokenizer.restart_below)?;
@@ -51,6 +56,12 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     weight("tokenizer.structure", config.tokenizer.structure)?;
     optimiser("tokenizer", &config.tokenizer.optimiser)?;
     optimiser("transformer", &config.transformer.optimiser)?;
+    if config.tokenizer.optimiser.plateau.is_some() {
+        let problem = "is for the stage `transformer`; the tokenizer's learning rate follows a cosine";
+        return Err(("tokenizer.optimiser.plateau".to_owned(), problem.to_owned()));
+    }
+    plateau(&config.transformer.optimiser)?;
+    variant(config)?;
     networks(config)?;
     let sampling = &config.export.sampling;
     sampling.validate().map_err(|error| {
@@ -59,6 +70,52 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     if sampling.guidance_scale != 1.0 && config.transformer.condition_dropout == 0.0 {
         let problem = "must be 1 without transformer.condition_dropout: the model would not know the empty text";
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
+    }
+    Ok(())
+}
+
+/// Keys of one variant have no meaning in the other: they are refused and not passed over.
+fn variant(config: &RunConfig) -> Result<(), Problem> {
+    let (model, text) = (&config.transformer.model, &config.transformer.text);
+    let refuse = |key: &str, problem: &str| Err((format!("transformer.{key}"), problem.to_owned()));
+    match model.variant {
+        Variant::Published if model.token_merge != 1 => {
+            refuse("model.token_merge", "must be 1 with variant = \"published\", which merges no tokens")
+        }
+        Variant::Published if model.local_blocks != 0 => {
+            refuse("model.local_blocks", "must be 0 with variant = \"published\", which has no convolutions")
+        }
+        Variant::Raygen if model.quirks.is_some() => {
+            refuse("model.quirks", "is for variant = \"published\"; remove it, or set that variant")
+        }
+        _ if text.frozen && text.start_from.is_none() => {
+            refuse("text.frozen", "needs text.start_from: a fresh text encoder that never learns says nothing")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The plateau rule, and that nothing else moves the learning rate beside it.
+fn plateau(optimiser: &OptimiserConfig) -> Result<(), Problem> {
+    let Some(plateau) = &optimiser.plateau else { return Ok(()) };
+    let key = |name: &str| format!("transformer.optimiser.{name}");
+    if !(plateau.factor > 0.0 && plateau.factor < 1.0) {
+        return Err((key("plateau.factor"), format!("must be between 0 and 1, is {}", plateau.factor)));
+    }
+    for (name, value) in [
+        ("plateau.min_learning_rate", plateau.min_learning_rate),
+        ("plateau.threshold", plateau.threshold),
+        ("plateau.smallest_change", plateau.smallest_change),
+    ] {
+        weight(&key(name), value)?;
+    }
+    if optimiser.warm_up_steps != 0 {
+        let problem = format!("must be 0 with the plateau rule, is {}", optimiser.warm_up_steps);
+        return Err((key("warm_up_steps"), problem));
+    }
+    if optimiser.final_ratio != 1.0 {
+        let problem = format!("must be 1 with the plateau rule, which has no cosine; is {}", optimiser.final_ratio);
+        return Err((key("final_ratio"), problem));
     }
     Ok(())
 }
@@ -76,10 +133,12 @@ fn networks(config: &RunConfig) -> Result<(), Problem> {
 
 fn optimiser(stage: &str, optimiser: &OptimiserConfig) -> Result<(), Problem> {
     let key = |name: &str| format!("{stage}.optimiser.{name}");
-    for (name, value) in [("learning_rate", optimiser.learning_rate), ("clip_norm", optimiser.clip_norm)] {
-        if !(value > 0.0 && value.is_finite()) {
-            return Err((key(name), format!("must be above 0, is {value}")));
-        }
+    let (rate, clip) = (optimiser.learning_rate, optimiser.clip_norm);
+    if !(rate > 0.0 && rate.is_finite()) {
+        return Err((key("learning_rate"), format!("must be above 0, is {rate}")));
+    }
+    if !(clip > 0.0) {
+        return Err((key("clip_norm"), format!("must be above 0, or inf for none, is {clip}")));
     }
     for (name, value) in [("beta1", optimiser.beta1), ("beta2", optimiser.beta2), ("ema_decay", optimiser.ema_decay)] {
         share(&key(name), value)?;

@@ -166,6 +166,7 @@ mod tests {
             clip_norm: 1e9,
             final_ratio: 1.0,
             ema_decay: 0.0,
+            plateau: None,
         }
     }
 

@@ -1,10 +1,12 @@
-//! What moves the weights: AdamW with inspectable moments, warm-up and cosine, clipping, a moving average.
+//! What moves the weights: AdamW with inspectable moments, warm-up and cosine or the plateau rule, clipping, a moving average.
 
 mod adamw;
 mod elementwise;
 mod ema;
+mod plateau;
 mod schedule;
 
 pub use adamw::{AdamW, StepReport};
 pub use ema::MovingAverage;
+pub use plateau::Plateau;
 pub use schedule::learning_rate;

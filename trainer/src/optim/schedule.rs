@@ -28,6 +28,7 @@ mod tests {
             clip_norm: 1.0,
             final_ratio: 0.1,
             ema_decay: 0.0,
+            plateau: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, in_channels};
 use super::{Stage, fingerprint};
 use crate::data::{random_shift, shifted};
 use crate::run::{Checkpoint, CheckpointError, Checkpoints, StageProgress};
@@ -95,7 +95,8 @@ fn encode(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
             };
             shifted(films.pixels(*film), side, shift, &mut pixels);
         }
-        let images = Tensor::from_vec(pixels, (batch.len(), 1, side, side), stage.device)?;
+        let gray = Tensor::from_vec(pixels, (batch.len(), 1, side, side), stage.device)?;
+        let images = in_channels(gray, tokenizer.config.in_channels)?;
         ids.extend(tokenizer.network.encode(&images)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?);
         progress.step(done as u64 + 1, None);
     }

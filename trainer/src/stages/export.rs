@@ -99,12 +99,15 @@ fn card(stage: &Stage<'_>, trained: &Trained, metrics: &Value) -> Result<String>
             writeln!(card, "- {term}")?;
         }
     }
-    writeln!(
-        card,
-        "\n## What it does not know\n\nIts vocabulary is the {} words of its training impressions. Any other word is passed over, \
-         and a server tells it as `unsupported_terms`.",
-        trained.text_config.known_words.len()
-    )?;
+    let others = if trained.text_config.pass_over_unknown_words {
+        "Its vocabulary is the {words} words of its training impressions. Any other word is passed over, and a server tells it \
+         as `unsupported_terms`."
+    } else {
+        "Its training impressions have {words} different words. A server tells any other word as `unsupported_terms`; the text \
+         encoder reads it all the same."
+    };
+    let others = others.replace("{words}", &trained.text_config.known_words.len().to_string());
+    writeln!(card, "\n## What it does not know\n\n{others}")?;
     if !config.export.notes.is_empty() {
         writeln!(card, "\n{}", config.export.notes.trim())?;
     }

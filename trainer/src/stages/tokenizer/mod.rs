@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor, Var};
-use raygen_model::vqgan::{VqGan, VqGanConfig};
+use raygen_model::vqgan::{QuantiserKind, VqGan, VqGanConfig};
 use raygen_nn::{Parameters, straight_through};
 
 use self::codebook::CodebookAverages;
@@ -49,14 +49,15 @@ pub fn network_config(config: &RunConfig) -> VqGanConfig {
         channels: model.channels,
         channel_multipliers: model.channel_multipliers.clone(),
         residual_blocks: model.residual_blocks,
-        attention_resolutions: Vec::new(),
+        attention_resolutions: model.attention_resolutions.clone(),
         resolution: config.data.image_size,
-        in_channels: 1,
-        out_channels: 1,
+        in_channels: model.image_channels,
+        out_channels: model.image_channels,
         z_channels: model.z_channels,
         embed_dim: model.embed_dim,
         codebook_size: model.codebook_size,
         norm_groups: model.norm_groups,
+        quantiser: QuantiserKind::Nearest,
     }
 }
 
@@ -185,7 +186,7 @@ fn identity(config: &RunConfig, films: &str, start: Option<&Start>) -> Result<St
     Ok(fingerprint(&parts))
 }
 
-/// Films of a step, shifted, as [batch, 1, side, side] in [-1, 1].
+/// Films of a step, shifted, as [batch, channels, side, side] in [-1, 1].
 fn batch(stage: &Stage<'_>, order: &mut FilmOrder, step: u64) -> Result<Tensor> {
     let config = &stage.config.tokenizer;
     let side = stage.films.side;
@@ -195,7 +196,13 @@ fn batch(stage: &Stage<'_>, order: &mut FilmOrder, step: u64) -> Result<Tensor> 
         let shift = random_shift(stage.config.seed, film, epoch, config.shift);
         shifted(stage.films.pixels(film), side, shift, &mut pixels);
     }
-    Ok(Tensor::from_vec(pixels, (config.batch, 1, side, side), stage.device)?)
+    let gray = Tensor::from_vec(pixels, (config.batch, 1, side, side), stage.device)?;
+    in_channels(gray, config.model.image_channels)
+}
+
+/// Gray films [batch, 1, side, side] as a tokenizer of so many channels sees them: all channels alike.
+pub(super) fn in_channels(gray: Tensor, channels: usize) -> Result<Tensor> {
+    Ok(if channels == 1 { gray } else { gray.repeat((1, channels, 1, 1))? })
 }
 
 fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, device: &Device) -> Result<VqGan> {
@@ -203,13 +210,14 @@ fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, device: &Devi
     Ok(VqGan::new(config, candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device))?)
 }
 
-/// Films as [count, 1, side, side] in [-1, 1], unshifted.
-pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], device: &Device) -> Result<Tensor> {
+/// Films as [count, channels, side, side] in [-1, 1], unshifted.
+pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, device: &Device) -> Result<Tensor> {
     let mut pixels = Vec::with_capacity(indices.len() * films.side * films.side);
     for index in indices {
         shifted(films.pixels(*index), films.side, (0, 0), &mut pixels);
     }
-    Ok(Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?)
+    let gray = Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?;
+    in_channels(gray, channels)
 }
 
 // === impl Training ===

@@ -30,7 +30,7 @@ pub(super) fn validate(network: &VqGan, films: &FilmSet, device: &Device) -> Res
     let mut total = 0.0;
     let mut counts = vec![0u64; network.codebook().dim(0)?];
     for indices in films.val.chunks(BATCH) {
-        let images = film_tensor(films, indices, device)?;
+        let images = film_tensor(films, indices, network.config().in_channels, device)?;
         let ids = network.encode(&images)?;
         for id in ids.flatten_all()?.to_vec1::<u32>()? {
             counts[id as usize] += 1;
@@ -52,7 +52,7 @@ pub(super) fn validate(network: &VqGan, films: &FilmSet, device: &Device) -> Res
 /// Draws validation films above their reconstructions.
 pub(super) fn draw(network: &VqGan, films: &FilmSet, device: &Device, path: &Path) -> Result<()> {
     let indices: Vec<usize> = films.val.iter().copied().take(DRAWN).collect();
-    let images = film_tensor(films, &indices, device)?;
+    let images = film_tensor(films, &indices, network.config().in_channels, device)?;
     let back = network.decode(&network.encode(&images)?)?;
     let rows = [("films".to_owned(), pictures(&images)?), ("reconstructions".to_owned(), pictures(&back)?)];
     write_sheet(path, &rows, indices.len())

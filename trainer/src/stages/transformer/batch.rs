@@ -1,16 +1,16 @@
 //! Batches of masked grids with their texts. What a film's batch row looks like depends on (seed, film, epoch) alone.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use raygen_model::random::{Purpose, Randomness, below, shuffle, uniform};
-use raygen_model::text::{Normaliser, TextTokenizer, TextTokens};
+use raygen_model::text::{TextTokenizer, TextTokens};
 
-use crate::config::TransformerStageConfig;
+use crate::config::{MaskCount, PlateauMasks, TransformerStageConfig};
 use crate::data::{FilmOrder, FilmSet};
 use crate::stages::Stage;
 use crate::stages::encode::Tokens;
+
+use super::Shapes;
 
 /// Shares of the positions masked in validation; each film is scored at each.
 const VALIDATION_RATIOS: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
@@ -27,6 +27,8 @@ pub struct MaskedBatch {
     pub text_ids: Tensor,
     /// [batch, text tokens] f32, 1 for a word piece and 0 for a pad.
     pub text_mask: Tensor,
+    /// Film and epoch of each row in training; empty elsewhere.
+    pub places: Vec<(u64, u64)>,
 }
 
 /// Makes the batches of a run.
@@ -37,9 +39,10 @@ pub(super) struct Batches<'a> {
     device: &'a Device,
     order: FilmOrder,
     masks: Randomness,
+    validation_masks: Randomness,
     dropout: Randomness,
     mask_id: u32,
-    /// The texts of the films, and the empty text, all as long as the longest.
+    /// The texts of the films, and the empty text, all as long as the longest, or as the model pads them.
     texts: Vec<PaddedText>,
     empty: PaddedText,
 }
@@ -58,35 +61,23 @@ struct Row<'b> {
     text: &'b PaddedText,
 }
 
-/// The distinct words of the training impressions, normalised, in alphabetical order.
-pub(super) fn training_words(films: &FilmSet) -> Vec<String> {
-    let normaliser = Normaliser::Plain;
-    let words: BTreeSet<String> = films
-        .train
-        .iter()
-        .flat_map(|film| {
-            let text = normaliser.apply(&films.texts[*film].impression);
-            text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-        })
-        .collect();
-    words.into_iter().collect()
-}
-
 // === impl Batches ===
 
 impl<'a> Batches<'a> {
-    /// Batches over the films and grids of `stage`.
+    /// Batches over the films and grids of `stage`, for a model of the shapes `shapes`.
     ///
     /// # Errors
     /// Where an impression cannot be tokenised.
-    pub(super) fn new(stage: &'a Stage<'_>, tokens: &'a Tokens, text: &TextTokenizer, codes: usize) -> Result<Self> {
+    pub(super) fn new(stage: &'a Stage<'_>, tokens: &'a Tokens, text: &TextTokenizer, shapes: &Shapes) -> Result<Self> {
+        let pad_to_maximum = shapes.transformer.pads_text_to_maximum();
         let config = &stage.config.transformer;
         let encode = |impression: &str| text.tokenize(impression);
         let empty = encode("").context("the empty text")?;
         let mut encoded = Vec::with_capacity(stage.films.len());
         let mut truncated = 0;
         for film in &stage.films.texts {
-            let tokens = encode(&film.impression).with_context(|| format!("the impression of {}", film.id))?;
+            let tokens = encode(&config.text.cleaning.apply(&film.impression))
+                .with_context(|| format!("the impression of {}", film.id))?;
             truncated += usize::from(tokens.truncated);
             encoded.push(tokens);
         }
@@ -96,7 +87,11 @@ impl<'a> Batches<'a> {
                 config.text.max_tokens
             );
         }
-        let length = encoded.iter().map(real_length).max().unwrap_or(0).max(real_length(&empty));
+        let length = if pad_to_maximum {
+            config.text.max_tokens
+        } else {
+            encoded.iter().map(real_length).max().unwrap_or(0).max(real_length(&empty))
+        };
         Ok(Self {
             films: stage.films,
             tokens,
@@ -105,7 +100,8 @@ impl<'a> Batches<'a> {
             order: FilmOrder::new(stage.config.seed, stage.films.train.len()),
             masks: Randomness::new(stage.config.seed, Purpose::Mask),
             dropout: Randomness::new(stage.config.seed, Purpose::ConditionDropout),
-            mask_id: codes as u32,
+            validation_masks: Randomness::new(stage.config.seed, Purpose::ValidationMask),
+            mask_id: shapes.transformer.mask_id(),
             texts: encoded.iter().map(|t| PaddedText::new(t, length)).collect(),
             empty: PaddedText::new(&empty, length),
         })
@@ -116,23 +112,61 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// Where a tensor cannot be made.
     pub(super) fn train(&mut self, step: u64) -> Result<MaskedBatch> {
-        let places = self.order.batch(step, self.config.batch);
-        let rows = places
+        let places: Vec<(usize, u64)> = self
+            .order
+            .batch(step, self.config.batch)
             .into_iter()
-            .map(|(place, epoch)| {
-                let film = self.films.train[place];
+            .map(|(place, epoch)| (self.films.train[place], epoch))
+            .collect();
+        let rows = places
+            .iter()
+            .map(|&(film, epoch)| {
                 let mut stream = self.masks.stream(film as u64, epoch);
                 let view = below(&mut stream, self.tokens.views);
-                // MaskGIT's cosine schedule: the share of masked positions is cos(pi/2 * u), at least one position.
-                let ratio = (std::f64::consts::FRAC_PI_2 * f64::from(uniform(&mut stream))).cos();
-                let hidden = hide(&mut stream, self.tokens.positions, ratio);
+                let hidden = self.hide_some(&mut stream);
                 let dropped =
                     f64::from(uniform(&mut self.dropout.stream(film as u64, epoch))) < self.config.condition_dropout;
                 let text = if dropped { &self.empty } else { &self.texts[film] };
                 Row { grid: self.tokens.grid(film, view), hidden, text }
             })
             .collect::<Vec<_>>();
-        self.masked(&rows)
+        let batch = self.masked(&rows)?;
+        Ok(MaskedBatch { places: places.iter().map(|(film, epoch)| (*film as u64, *epoch)).collect(), ..batch })
+    }
+
+    /// The epoch (from 0) of the training films that ended when `steps` steps were done, if the last of them ended one.
+    pub(super) fn ended_epoch(&self, steps: u64) -> Option<u64> {
+        let epochs = |steps: u64| steps * self.config.batch as u64 / self.films.train.len().max(1) as u64;
+        let ended = epochs(steps);
+        (steps > 0 && ended > epochs(steps - 1)).then(|| ended - 1)
+    }
+
+    /// Batches over the validation films with their impressions, each film once, masked as in training; the masks are
+    /// `epoch`'s own or always the same.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be made.
+    pub(super) fn validation_once(&self, masks: PlateauMasks, epoch: u64) -> Result<Vec<MaskedBatch>> {
+        let turn = match masks {
+            PlateauMasks::Fresh => epoch,
+            PlateauMasks::Fixed => u64::MAX,
+        };
+        let rows = self
+            .films
+            .val
+            .iter()
+            .map(|film| {
+                let hidden = self.hide_some(&mut self.validation_masks.stream(*film as u64, turn));
+                Row { grid: self.tokens.grid(*film, 0), hidden, text: &self.texts[*film] }
+            })
+            .collect::<Vec<_>>();
+        rows.chunks(self.config.batch).map(|rows| self.masked(rows)).collect()
+    }
+
+    /// Which positions are hidden by MaskGIT's cosine schedule: the share is cos(pi/2 * u).
+    fn hide_some(&self, stream: &mut impl rand_core::Rng) -> Vec<bool> {
+        let ratio = (std::f64::consts::FRAC_PI_2 * f64::from(uniform(stream))).cos();
+        hide(stream, self.tokens.positions, self.config.mask_count.of(self.tokens.positions, ratio))
     }
 
     /// Batches over the validation films, always with the same masks; `with_text` or with the empty text.
@@ -149,7 +183,8 @@ impl<'a> Batches<'a> {
                 VALIDATION_RATIOS.iter().enumerate().map(move |(turn, ratio)| {
                     // The same masks whatever the run's seed, so that runs compare.
                     let mut stream = Randomness::new(0, Purpose::ScoreMask).stream(place as u64, turn as u64);
-                    let hidden = hide(&mut stream, self.tokens.positions, *ratio);
+                    let count = MaskCount::Round.of(self.tokens.positions, *ratio);
+                    let hidden = hide(&mut stream, self.tokens.positions, count);
                     let text = if with_text { &self.texts[*film] } else { &self.empty };
                     Row { grid: self.tokens.grid(*film, 0), hidden, text }
                 })
@@ -178,6 +213,7 @@ impl<'a> Batches<'a> {
             weights: Tensor::from_vec(weights, (count, positions), self.device)?,
             text_ids: Tensor::from_vec(text_ids, (count, length), self.device)?,
             text_mask: Tensor::from_vec(text_mask, (count, length), self.device)?,
+            places: Vec::new(),
         })
     }
 }
@@ -187,8 +223,10 @@ impl<'a> Batches<'a> {
 impl PaddedText {
     fn new(tokens: &TextTokens, length: usize) -> Self {
         let real = real_length(tokens);
+        // Pads are read too where the model has no padding mask, so they must be the tokenizer's own.
+        let pad = tokens.ids.get(real).copied().unwrap_or(0);
         let mut ids: Vec<u32> = tokens.ids[..real].to_vec();
-        ids.resize(length, 0);
+        ids.resize(length, pad);
         let mut mask = vec![1.0; real];
         mask.resize(length, 0.0);
         Self { ids, mask }
@@ -200,9 +238,8 @@ fn real_length(tokens: &TextTokens) -> usize {
     tokens.mask.iter().filter(|m| **m > 0.0).count()
 }
 
-/// Which positions are hidden: `ratio` of them, rounded, at least one.
-fn hide(stream: &mut impl rand_core::Rng, positions: usize, ratio: f64) -> Vec<bool> {
-    let count = ((positions as f64 * ratio).round() as usize).clamp(1, positions);
+/// Which positions are hidden: `count` of them.
+fn hide(stream: &mut impl rand_core::Rng, positions: usize, count: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..positions).collect();
     shuffle(stream, &mut order);
     let mut hidden = vec![false; positions];

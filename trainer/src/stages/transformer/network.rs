@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
 use raygen_model::text_encoder::{TextEncoder, TextEncoderConfig};
-use raygen_model::transformer::{RaygenConfig, Transformer, TransformerConfig, initialise_from_codebook};
+use raygen_model::transformer::{
+    AttentionDropout, Context, PublishedConfig, RaygenConfig, Transformer, TransformerConfig, initialise_from_codebook,
+};
 use raygen_model::vqgan::VqGanConfig;
 use raygen_nn::Parameters;
 
 use super::batch::MaskedBatch;
-use crate::config::RunConfig;
+use super::text::TextStart;
+use crate::config::{RunConfig, Variant};
 use crate::stages::tokenizer::Tokenizer;
 
 /// Tensor names of the text encoder start with this.
@@ -27,9 +31,12 @@ pub struct Shapes {
     pub text_encoder: TextEncoderConfig,
 }
 
-/// The masked transformer and its text encoder, over one set of named tensors.
+/// The masked transformer and its text encoder.
 pub struct Networks {
+    /// What is trained: of both networks, or of the transformer alone.
     parameters: Parameters,
+    /// Tensors of a text encoder that is not trained.
+    frozen: BTreeMap<String, Tensor>,
     transformer: Transformer,
     text_encoder: TextEncoder,
     device: Device,
@@ -41,24 +48,12 @@ impl Shapes {
     /// Shapes for the grids of `tokenizer` and a vocabulary of `vocabulary` word pieces.
     #[must_use]
     pub fn new(config: &RunConfig, tokenizer: &VqGanConfig, vocabulary: usize) -> Self {
-        let (model, text) = (&config.transformer.model, &config.transformer.text);
-        let token_width = model.width / model.token_merge.max(1);
+        let text = &config.transformer.text;
         Self {
-            transformer: TransformerConfig::Raygen(RaygenConfig {
-                codebook_size: tokenizer.codebook_size,
-                positions: tokenizer.positions(),
-                grid_side: tokenizer.grid_side(),
-                token_merge: model.token_merge,
-                token_width,
-                local_blocks: model.local_blocks,
-                width: model.width,
-                layers: model.layers,
-                heads: model.heads,
-                feed_forward: model.feed_forward,
-                text_width: text.width,
-                max_text_tokens: text.max_tokens,
-                pad_mask: true,
-            }),
+            transformer: match config.transformer.model.variant {
+                Variant::Raygen => TransformerConfig::Raygen(raygen(config, tokenizer)),
+                Variant::Published => TransformerConfig::Published(published(config, tokenizer)),
+            },
             text_encoder: TextEncoderConfig {
                 vocab_size: vocabulary,
                 hidden_size: text.width,
@@ -76,36 +71,105 @@ impl Shapes {
         }
     }
 
-    /// Number of codes.
+    /// The same with the text encoder that the run starts from, if it starts from one.
     #[must_use]
-    pub fn codebook_size(&self) -> usize {
-        self.transformer.codebook_size()
+    pub fn with_text_encoder(self, start: Option<&TextStart>) -> Self {
+        match start {
+            Some(start) => Self { text_encoder: start.config.clone(), ..self },
+            None => self,
+        }
+    }
+}
+
+fn raygen(config: &RunConfig, tokenizer: &VqGanConfig) -> RaygenConfig {
+    let (model, text) = (&config.transformer.model, &config.transformer.text);
+    RaygenConfig {
+        codebook_size: tokenizer.codebook_size,
+        positions: tokenizer.positions(),
+        grid_side: tokenizer.grid_side(),
+        token_merge: model.token_merge,
+        token_width: model.width / model.token_merge.max(1),
+        local_blocks: model.local_blocks,
+        width: model.width,
+        layers: model.layers,
+        heads: model.heads,
+        feed_forward: model.feed_forward,
+        text_width: text.width,
+        max_text_tokens: text.max_tokens,
+        pad_mask: true,
+    }
+}
+
+fn published(config: &RunConfig, tokenizer: &VqGanConfig) -> PublishedConfig {
+    let (model, text) = (&config.transformer.model, &config.transformer.text);
+    let quirks = model.quirks.unwrap_or_default();
+    PublishedConfig {
+        codebook_size: tokenizer.codebook_size,
+        positions: tokenizer.positions(),
+        width: model.width,
+        layers: model.layers,
+        heads: model.heads,
+        feed_forward: model.feed_forward,
+        text_width: text.width,
+        max_text_tokens: text.max_tokens,
+        text_norm: quirks.text_norm,
+        pad_mask: quirks.pad_mask,
+        unused_attention_norms: quirks.unused_attention_norms,
+        activation: quirks.activation,
     }
 }
 
 // === impl Networks ===
 
 impl Networks {
-    /// Fresh networks, keyed by `seed`.
+    /// Fresh networks, keyed by `seed`. Where there is a `start`, the text encoder is that one; it is not trained where
+    /// `frozen` holds.
     ///
     /// # Errors
     /// Where a shape cannot be built.
-    pub fn initialised(shapes: &Shapes, seed: u64, device: &Device) -> Result<Self> {
-        Self::build(shapes, Parameters::initialised(seed, device), device)
+    pub fn initialised(
+        shapes: &Shapes,
+        start: Option<&TextStart>,
+        frozen: bool,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let parameters = Parameters::initialised(seed, device);
+        let Some(start) = start else { return Self::build(shapes, parameters, BTreeMap::new(), device) };
+        if frozen {
+            return Self::build(shapes, parameters, start.tensors.clone(), device);
+        }
+        let networks = Self::build(shapes, parameters, BTreeMap::new(), device)?;
+        for (name, var) in networks.variables() {
+            if let Some(tensor) = start.tensors.get(&name) {
+                var.set(tensor)?;
+            }
+        }
+        Ok(networks)
     }
 
-    /// Networks over given tensors.
+    /// The same networks over other values of what is trained.
     ///
     /// # Errors
     /// Names a tensor that is missing or of another shape.
-    pub fn from_tensors(shapes: &Shapes, tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
-        Self::build(shapes, Parameters::from_tensors(tensors)?, device)
+    pub fn with_tensors(&self, shapes: &Shapes, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        Self::build(shapes, Parameters::from_tensors(tensors)?, self.frozen.clone(), &self.device)
     }
 
-    fn build(shapes: &Shapes, parameters: Parameters, device: &Device) -> Result<Self> {
+    fn build(
+        shapes: &Shapes,
+        parameters: Parameters,
+        frozen: BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
         let transformer = Transformer::new(&shapes.transformer, parameters.builder(DType::F32))?;
-        let text_encoder = TextEncoder::new(&shapes.text_encoder, parameters.builder(DType::F32))?;
-        Ok(Self { parameters, transformer, text_encoder, device: device.clone() })
+        let text_builder = if frozen.is_empty() {
+            parameters.builder(DType::F32)
+        } else {
+            VarBuilder::from_tensors(frozen.clone().into_iter().collect(), DType::F32, device)
+        };
+        let text_encoder = TextEncoder::new(&shapes.text_encoder, text_builder)?;
+        Ok(Self { parameters, frozen, transformer, text_encoder, device: device.clone() })
     }
 
     /// Starts token embedding and head from the geometry of the tokenizer's codebook.
@@ -121,15 +185,37 @@ impl Networks {
     /// # Errors
     /// Where a shape disagrees.
     pub fn logits(&self, batch: &MaskedBatch) -> Result<Tensor> {
+        Ok(self.transformer.logits(&batch.ids, &self.context(batch)?)?)
+    }
+
+    /// The same in training, with the share `dropout` of the transformer's attention probabilities falling out.
+    ///
+    /// # Errors
+    /// Where a shape disagrees.
+    pub fn logits_in_training(&self, batch: &MaskedBatch, dropout: f64, seed: u64) -> Result<Tensor> {
+        if dropout == 0.0 {
+            return self.logits(batch);
+        }
+        let dropout = AttentionDropout::new(dropout, seed, batch.places.clone());
+        Ok(self.transformer.logits_in_training(&batch.ids, &self.context(batch)?, &dropout)?)
+    }
+
+    fn context(&self, batch: &MaskedBatch) -> Result<Context> {
         let features = self.text_encoder.forward(&batch.text_ids, &batch.text_mask)?;
-        let context = self.transformer.context(&features, &batch.text_mask)?;
-        Ok(self.transformer.logits(&batch.ids, &context)?)
+        Ok(self.transformer.context(&features, &batch.text_mask)?)
     }
 
     /// All variables, sorted by name.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, Var)> {
         self.parameters.named()
+    }
+
+    /// Those that take part in what is computed: each has a gradient.
+    #[must_use]
+    pub fn trained(&self) -> Vec<(String, Var)> {
+        let config = self.transformer.config();
+        self.variables().into_iter().filter(|(name, _)| !config.is_unused(name)).collect()
     }
 
     /// Where the networks compute.
@@ -146,6 +232,7 @@ impl Networks {
         let detach = |variables: Vec<(String, Var)>| {
             variables.into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect()
         };
-        (detach(transformer), detach(text))
+        let text = if self.frozen.is_empty() { detach(text) } else { self.frozen.clone() };
+        (detach(transformer), text)
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use candle_core::{DType, Tensor};
 use raygen_model::sampler::{self, SampleState, SamplingParams};
 use raygen_model::text::TextTokenizer;
+use raygen_nn::cross_entropy;
 
 use super::batch::{Batches, MaskedBatch};
 use super::network::Networks;
@@ -33,6 +34,20 @@ pub(super) fn validate(networks: &Networks, batches: &Batches<'_>) -> Result<Rep
     let (nll, accuracy) = score(networks, &batches.validation(true)?)?;
     let (nll_without_text, _) = score(networks, &batches.validation(false)?)?;
     Ok(Report { nll, nll_without_text, accuracy })
+}
+
+/// The published validation loss: of each batch the mean cross-entropy over its masked tokens, so that films with many masks
+/// weigh more; over batches the mean, weighted by their films.
+pub(super) fn masked_loss(networks: &Networks, batches: &[MaskedBatch]) -> Result<f64> {
+    let (mut total, mut films) = (0.0, 0.0);
+    for batch in batches {
+        let logits = networks.logits(batch)?.detach().flatten(0, 1)?;
+        let loss = cross_entropy(&logits, &batch.targets.flatten_all()?, &batch.weights.flatten_all()?, 0.0)?;
+        let count = batch.targets.dim(0)? as f64;
+        total += count * f64::from(loss.to_scalar::<f32>()?);
+        films += count;
+    }
+    Ok(total / films)
 }
 
 fn score(networks: &Networks, batches: &[MaskedBatch]) -> Result<(f64, f64)> {
@@ -130,6 +145,7 @@ fn sample(
                 weights: Tensor::zeros((SAMPLES, positions), DType::F32, device)?,
                 text_ids: tile(Tensor::from_slice(&tokens.ids, (1, length), device)?)?,
                 text_mask: tile(Tensor::from_slice(&tokens.mask, (1, length), device)?)?,
+                places: Vec::new(),
             };
             Ok(networks.logits(&batch)?.detach().flatten_all()?.to_vec1::<f32>()?)
         };

@@ -1,0 +1,4 @@
+//! The subcommands that have more to them than a call.
+
+pub(crate) mod import;
+pub(crate) mod inspect;

@@ -1,0 +1,207 @@
+//! Stage `transformer`: how it is trained, and the networks.
+
+use std::path::PathBuf;
+
+use raygen_model::transformer::{Activation, TextNorm};
+use serde::{Deserialize, Serialize};
+
+use super::{Cadence, OptimiserConfig, defaults};
+
+/// Stage `transformer`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformerStageConfig {
+    /// Steps in all.
+    pub steps: u64,
+    /// Films a step.
+    pub batch: usize,
+    /// The optimiser.
+    pub optimiser: OptimiserConfig,
+    /// Share of films whose impression is replaced by the empty text.
+    #[serde(default = "defaults::condition_dropout")]
+    pub condition_dropout: f64,
+    /// Label smoothing of the cross-entropy.
+    #[serde(default = "defaults::label_smoothing")]
+    pub label_smoothing: f64,
+    /// Share of the target that goes to codes which lie near the right one in the codebook, the nearest most: near-duplicates
+    /// need not be told apart, and no patch of quite another kind is made likelier, as label smoothing does.
+    #[serde(default)]
+    pub code_smoothing: f64,
+    /// Share of the attention probabilities that fall out in training, the others growing to keep the mean.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attention_dropout: f64,
+    /// How a share of masked tokens becomes a number of them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mask_count: MaskCount,
+    /// Start embedding and head from the codebook's geometry, so that near-duplicate codes start alike.
+    #[serde(default = "defaults::yes")]
+    pub start_from_codebook: bool,
+    /// Measuring and saving.
+    #[serde(default)]
+    pub cadence: Cadence,
+    /// The network.
+    pub model: TransformerModel,
+    /// The text encoder.
+    pub text: TextModel,
+}
+
+/// The masked transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformerModel {
+    /// Which architecture it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variant: Variant,
+    /// Width of the trunk.
+    pub width: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the gated feed-forward.
+    pub feed_forward: usize,
+    /// Variant `raygen`: 2 joins 2x2 blocks of tokens in the trunk: a quarter of the positions; 1 joins none.
+    #[serde(default = "defaults::token_merge")]
+    pub token_merge: usize,
+    /// Variant `raygen`: residual blocks of convolutions over the tokens before the trunk, and as many after it.
+    #[serde(default)]
+    pub local_blocks: usize,
+    /// Variant `published`: where its code surprises. Left out, all are as in the published code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quirks: Option<Quirks>,
+}
+
+/// Architecture of the masked transformer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// Ours.
+    #[default]
+    Raygen,
+    /// The published code's.
+    Published,
+}
+
+/// What the published code does and a reader would not expect; each as its own switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quirks {
+    /// `token_axis`: every feature of a text has unit L2 norm over its tokens, pads included.
+    pub text_norm: TextNorm,
+    /// Whether the pads of a text are left out of attention.
+    pub pad_mask: bool,
+    /// Whether each layer has two norms that are never used.
+    pub unused_attention_norms: bool,
+    /// What stands between the two dense layers of a feed-forward block.
+    pub activation: Activation,
+}
+
+impl Default for Quirks {
+    fn default() -> Self {
+        Self {
+            text_norm: TextNorm::TokenAxis,
+            pad_mask: false,
+            unused_attention_norms: true,
+            activation: Activation::Geglu,
+        }
+    }
+}
+
+/// How a share of masked tokens becomes a number of them; at least one is masked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskCount {
+    /// To the nearest whole number: what the published code does.
+    #[default]
+    Round,
+    /// Up: what the paper says.
+    Ceil,
+}
+
+impl MaskCount {
+    /// How many of `positions` are masked at `ratio`.
+    #[must_use]
+    pub fn of(self, positions: usize, ratio: f64) -> usize {
+        let exact = positions as f64 * ratio;
+        let count = match self {
+            Self::Round => exact.round(),
+            Self::Ceil => exact.ceil(),
+        };
+        (count as usize).clamp(1, positions.max(1))
+    }
+}
+
+/// Sizes of the text encoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextModel {
+    /// Width.
+    pub width: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Longest impression, in text tokens.
+    pub max_tokens: usize,
+    /// A bundle, relative to the configuration file, whose text encoder and word pieces this one starts from; its width,
+    /// layers and heads must be those above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<PathBuf>,
+    /// Whether the text encoder stays as it is in `start_from`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub frozen: bool,
+    /// What is done to the impressions of the films, in training only, before they are read like any request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cleaning: TextCleaning,
+}
+
+/// What is done to the impressions of the films.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextCleaning {
+    /// Nothing.
+    #[default]
+    None,
+    /// Only the letters A to Z and blanks stay, in lower case: what the published code does. Line breaks go too, so that
+    /// the words around them are joined.
+    Letters,
+}
+
+impl TextCleaning {
+    /// The cleaned text.
+    #[must_use]
+    pub fn apply(self, text: &str) -> String {
+        match self {
+            Self::None => text.to_owned(),
+            Self::Letters => {
+                let kept = text.chars().filter(|c| c.is_ascii_alphabetic() || *c == ' ').collect::<String>();
+                kept.to_ascii_lowercase().trim().to_owned()
+            }
+        }
+    }
+}
+
+/// Keys that came later are left out where they say nothing, so that the fingerprints of older runs stay.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_what_stays_and_words_across_a_line_break_are_joined() {
+        let cleaned = TextCleaning::Letters.apply(" 1. No acute\ndisease;  2-cm NODULE (RUL).");
+        assert_eq!(cleaned, "no acutedisease  cm nodule rul");
+        assert_eq!(TextCleaning::None.apply(" A, b.\n"), " A, b.\n");
+    }
+
+    #[test]
+    fn the_code_rounds_and_the_paper_takes_the_ceiling_and_one_token_is_always_masked() {
+        assert_eq!((MaskCount::Round.of(1024, 0.2504), MaskCount::Ceil.of(1024, 0.2504)), (256, 257));
+        assert_eq!((MaskCount::Round.of(1024, 0.2), MaskCount::Ceil.of(1024, 0.2)), (205, 205));
+        assert_eq!((MaskCount::Round.of(1024, 0.0), MaskCount::Ceil.of(1024, 0.0)), (1, 1));
+        assert_eq!(MaskCount::Ceil.of(1024, 1.0), 1024);
+    }
+}

@@ -1,0 +1,107 @@
+//! The text side of the stage: how impressions are read, and the text encoder that is there already, if one is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device, Tensor};
+use raygen_model::bundle::{Bundle, Component, TOKENIZER_FILE};
+use raygen_model::text::{Normaliser, TextConfig, TextTokenizer};
+use raygen_model::text_encoder::TextEncoderConfig;
+
+use crate::config::{RunConfig, TextCleaning};
+use crate::data::FilmSet;
+
+/// A bundle's text encoder and how that bundle reads text.
+pub struct TextStart {
+    /// Its shape.
+    pub config: TextEncoderConfig,
+    /// Its tensors, by name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Tells this bundle from others.
+    pub digest: String,
+    text: TextConfig,
+    tokenizer_json: Vec<u8>,
+}
+
+impl TextStart {
+    /// Reads the text encoder of the bundle `directory`, which must have the width, layers and heads that `config` gives.
+    ///
+    /// # Errors
+    /// The bundle is unsound, has no text encoder, one of another shape, or one that reads shorter texts.
+    pub(super) fn read(directory: &Path, config: &RunConfig, device: &Device) -> Result<Self> {
+        let named = || format!("transformer.text.start_from: the bundle {}", directory.display());
+        let bundle = Bundle::open(directory).with_context(named)?;
+        let Some(found) = &bundle.config().components.text_encoder else { bail!("{} has no text encoder", named()) };
+        let expected = &config.transformer.text;
+        for (key, found, expected) in [
+            ("width", found.hidden_size, expected.width),
+            ("layers", found.num_hidden_layers, expected.layers),
+            ("heads", found.num_attention_heads, expected.heads),
+        ] {
+            if found != expected {
+                bail!("{}: its text encoder has {key} {found}, transformer.text.{key} is {expected}", named());
+            }
+        }
+        if expected.max_tokens > found.max_position_embeddings {
+            bail!(
+                "{}: its text encoder reads {} tokens, transformer.text.max_tokens is {}",
+                named(),
+                found.max_position_embeddings,
+                expected.max_tokens
+            );
+        }
+        Ok(Self {
+            config: found.clone(),
+            tensors: bundle.tensors(Component::TextEncoder, device, DType::F32).with_context(named)?,
+            digest: bundle.digest().to_owned(),
+            text: bundle.config().text.clone(),
+            tokenizer_json: bundle.file(TOKENIZER_FILE).with_context(named)?.into_owned(),
+        })
+    }
+}
+
+/// How the model reads text: as the bundle that the encoder comes from does, or with the words of the training films.
+///
+/// # Errors
+/// The tokenizer cannot be built.
+pub(super) fn reading(
+    config: &RunConfig,
+    words: &[String],
+    start: Option<&TextStart>,
+    pad_to_maximum: bool,
+) -> Result<(TextConfig, TextTokenizer)> {
+    let max_tokens = config.transformer.text.max_tokens;
+    let base = match start {
+        Some(start) => start.text.clone(),
+        None => TextConfig { pass_over_unknown_words: true, ..TextConfig::plain(max_tokens) },
+    };
+    let text_config = TextConfig {
+        max_tokens,
+        pad_to_maximum,
+        supported_terms: config.export.supported_terms.clone(),
+        known_words: words.to_vec(),
+        condition_dropout: config.transformer.condition_dropout > 0.0,
+        ..base
+    };
+    let tokenizer = match start {
+        Some(start) => TextTokenizer::from_json(&start.tokenizer_json, &text_config)
+            .context("the word pieces of transformer.text.start_from")?,
+        None => TextTokenizer::from_words(words, &text_config).context("the vocabulary of the impressions")?,
+    };
+    Ok((text_config, tokenizer))
+}
+
+/// The distinct words of the training impressions, cleaned and normalised, in alphabetical order.
+pub(super) fn training_words(films: &FilmSet, cleaning: TextCleaning) -> Vec<String> {
+    let normaliser = Normaliser::Plain;
+    let words: BTreeSet<String> = films
+        .train
+        .iter()
+        .flat_map(|film| {
+            let text = normaliser.apply(&cleaning.apply(&films.texts[*film].impression));
+            text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    words.into_iter().collect()
+}

@@ -157,6 +157,25 @@ fn stack_marks_memo_and_values_are_bounded() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn names_and_dimensions_that_are_made_again_and_again_are_bounded() -> TestResult {
+    // Five bytes of opcodes copy two names of a kilobyte: 25 MB of them would fill 10 GB.
+    let long = [b"U\xff".as_slice(), &[b'a'; 255]].concat();
+    let names = [b"\x80\x04".as_slice(), &long, b"q\0", &long, b"q\x01"].concat();
+    let globals = [names.as_slice(), &b"h\0h\x01\x930".repeat(5 << 20)].concat();
+    // A tensor of 32 dimensions, made again from a tuple in the memo.
+    let storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x08tQ";
+    let dimensions = [b"(".as_slice(), &b"K\x01".repeat(32), b"tq\x02"].concat();
+    let arguments = [b"(".as_slice(), storage, b"K\0", &dimensions, b"h\x02tq\x03"].concat();
+    let function = b"\x80\x02ctorch._utils\n_rebuild_tensor\nq\x04".as_slice();
+    let tensors = [function, &arguments, &b"h\x04h\x03R0".repeat(5 << 20)].concat();
+    for object in [globals, tensors] {
+        let message = message(&object)?;
+        assert!(message.contains("bytes in its values"), "{message}");
+    }
+    Ok(())
+}
+
 /// A list of pairs as entry 0 of the memo, `OrderedDict` as entry 1.
 fn repeated_pairs(count: usize) -> Vec<u8> {
     [b"\x80\x02](N2\x86".as_slice(), &b"2".repeat(count - 1), b"eq\0", b"ccollections\nOrderedDict\nq\x01"].concat()

@@ -31,22 +31,7 @@ impl Legacy {
     pub(super) fn read(file: &File, length: u64) -> Result<Self, PickleError> {
         check_kind(file)?;
         let mut input = Input::new(file, Region { start: 0, length })?;
-        let (heap, magic) = run(&mut input)?;
-        if !matches!(heap.get(magic), Value::Int(MAGIC)) {
-            let found = heap.get(magic).kind();
-            let problem = format!("is a pickle of {found}, not a PyTorch file; expected one written by torch.save");
-            return Err(PickleError::Unsupported(problem));
-        }
-        let (heap, protocol) = run(&mut input)?;
-        if !matches!(heap.get(protocol), Value::Int(PROTOCOL)) {
-            return Err(PickleError::Damaged(format!("its protocol is not {PROTOCOL}")));
-        }
-        let (heap, machine) = run(&mut input)?;
-        if let Some(little) = heap.entry(machine, "little_endian")
-            && matches!(heap.get(little), Value::Bool(false))
-        {
-            return Err(wrong_byte_order("big"));
-        }
+        check_head(&mut input)?;
         let (heap, root) = run(&mut input)?;
         let (key_heap, keys) = run(&mut input)?;
         let keys = key_heap.items(keys).ok_or_else(|| PickleError::damaged("its storages have no list of keys"))?;
@@ -67,6 +52,27 @@ impl Legacy {
         part.filter(|(start, length)| start.checked_add(*length).is_some_and(|end| end <= whole.length))
             .map(|(start, length)| Region { start: whole.start + start, length })
             .ok_or_else(|| PickleError::Damaged(format!("a view of storage `{key}` ends outside of it")))
+    }
+}
+
+/// Reads and checks the pickles before the object. Their values are gone before those of the object take memory.
+fn check_head(input: &mut Input<'_>) -> Result<(), PickleError> {
+    let (heap, magic) = run(input)?;
+    if !matches!(heap.get(magic), Value::Int(MAGIC)) {
+        let found = heap.get(magic).kind();
+        let problem = format!("is a pickle of {found}, not a PyTorch file; expected one written by torch.save");
+        return Err(PickleError::Unsupported(problem));
+    }
+    drop(heap);
+    let (heap, protocol) = run(input)?;
+    if !matches!(heap.get(protocol), Value::Int(PROTOCOL)) {
+        return Err(PickleError::Damaged(format!("its protocol is not {PROTOCOL}")));
+    }
+    drop(heap);
+    let (heap, machine) = run(input)?;
+    match heap.entry(machine, "little_endian").map(|little| heap.get(little)) {
+        Some(Value::Bool(false)) => Err(wrong_byte_order("big")),
+        _ => Ok(()),
     }
 }
 

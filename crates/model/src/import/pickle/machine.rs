@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use super::{
     error::PickleError,
     input::Input,
+    stack::Stack,
     value::{Global, Heap, Id, Value},
 };
 
-/// Most values on the stack, marks below them, and entries of the memo.
-const MAX_STACK: usize = 4 << 20;
-const MAX_MARKS: usize = 64 << 10;
+/// Most entries of the memo.
 const MAX_MEMO: usize = 4 << 20;
 /// Bytes of the longest integer that is kept: the magic number of PyTorch's legacy format has 10.
 const MAX_INTEGER: u64 = 16;
@@ -34,9 +33,7 @@ pub(super) fn run(input: &mut Input<'_>) -> Result<(Heap, Id), PickleError> {
 #[derive(Default)]
 pub(super) struct Machine {
     pub(super) heap: Heap,
-    stack: Vec<Id>,
-    /// Heights of the stack at which marks lie.
-    marks: Vec<usize>,
+    stack: Stack,
     memo: HashMap<u32, Id>,
 }
 
@@ -44,16 +41,16 @@ impl Machine {
     /// Obeys one opcode; gives the root at the last.
     fn step(&mut self, input: &mut Input<'_>) -> Result<Option<Id>, PickleError> {
         match input.byte()? {
-            b'.' => return self.pop().map(Some),
+            b'.' => return self.stack.pop().map(Some),
             0x80 => self.protocol(input.byte()?)?,
             0x95 => input.skip(8)?,
 
-            b'(' => self.mark()?,
-            b'0' => self.discard()?,
-            b'1' => drop(self.pop_to_mark()?),
+            b'(' => self.stack.mark()?,
+            b'0' => self.stack.discard()?,
+            b'1' => drop(self.stack.pop_to_mark()?),
             b'2' => {
-                let top = self.top()?;
-                self.push_id(top)?;
+                let top = self.stack.top()?;
+                self.stack.push(top)?;
             }
 
             b'N' => self.push(Value::None)?,
@@ -114,44 +111,44 @@ impl Machine {
 
             b')' => self.push(Value::Tuple(Vec::new()))?,
             b't' => {
-                let items = self.pop_to_mark()?;
+                let items = self.stack.pop_to_mark()?;
                 self.tuple(items)?;
             }
             count @ 0x85..=0x87 => {
-                let items = self.pop_many(usize::from(count - 0x84))?;
+                let items = self.stack.pop_many(usize::from(count - 0x84))?;
                 self.tuple(items)?;
             }
             b']' => self.push(Value::List(Vec::new()))?,
             b'l' => {
-                let items = self.pop_to_mark()?;
+                let items = self.stack.pop_to_mark()?;
                 self.heap.reserve(items.len())?;
                 self.push(Value::List(items))?;
             }
             b'a' => {
-                let items = self.pop_many(1)?;
+                let items = self.stack.pop_many(1)?;
                 self.append(&items)?;
             }
             b'e' | 0x90 => {
-                let items = self.pop_to_mark()?;
+                let items = self.stack.pop_to_mark()?;
                 self.append(&items)?;
             }
             b'}' => self.push(Value::Dict(Vec::new()))?,
             b'd' => {
-                let items = self.pop_to_mark()?;
+                let items = self.stack.pop_to_mark()?;
                 self.push(Value::Dict(Vec::new()))?;
                 self.set_items(&items)?;
             }
             b's' => {
-                let items = self.pop_many(2)?;
+                let items = self.stack.pop_many(2)?;
                 self.set_items(&items)?;
             }
             b'u' => {
-                let items = self.pop_to_mark()?;
+                let items = self.stack.pop_to_mark()?;
                 self.set_items(&items)?;
             }
             0x8f => self.push(Value::Other("a set"))?,
             0x91 => {
-                self.pop_to_mark()?;
+                self.stack.pop_to_mark()?;
                 self.push(Value::Other("a set"))?;
             }
 
@@ -175,43 +172,43 @@ impl Machine {
             }
             0x93 => self.stack_global()?,
             b'R' => {
-                let (callable, args) = self.pop_two()?;
+                let (callable, args) = self.stack.pop_two()?;
                 let made = self.call(callable, args)?;
-                self.push_id(made)?;
+                self.stack.push(made)?;
             }
             0x81 => {
-                let (class, args) = self.pop_two()?;
+                let (class, args) = self.stack.pop_two()?;
                 let made = self.make(class, Some(args))?;
-                self.push_id(made)?;
+                self.stack.push(made)?;
             }
             0x92 => {
-                self.pop()?;
-                let (class, args) = self.pop_two()?;
+                self.stack.pop()?;
+                let (class, args) = self.stack.pop_two()?;
                 let made = self.make(class, Some(args))?;
-                self.push_id(made)?;
+                self.stack.push(made)?;
             }
             b'i' => {
                 let (module, name) = (input.line()?, input.line()?);
-                self.pop_to_mark()?;
+                self.stack.pop_to_mark()?;
                 let class = self.heap.push(Value::Class(Box::new(Global::new(&module, &name)?)))?;
                 let made = self.make(class, None)?;
-                self.push_id(made)?;
+                self.stack.push(made)?;
             }
             b'o' => {
-                let items = self.pop_to_mark()?;
+                let items = self.stack.pop_to_mark()?;
                 let class = items.first().ok_or_else(|| PickleError::damaged("an object has no class"))?;
                 let made = self.make(*class, None)?;
-                self.push_id(made)?;
+                self.stack.push(made)?;
             }
             b'b' => {
-                let state = self.pop()?;
-                let object = self.top()?;
+                let state = self.stack.pop()?;
+                let object = self.stack.top()?;
                 self.set_state(object, state)?;
             }
             b'Q' => {
-                let id = self.pop()?;
+                let id = self.stack.pop()?;
                 let made = self.persistent(id)?;
-                self.push_id(made)?;
+                self.stack.push(made)?;
             }
 
             opcode @ (b'P' | 0x82..=0x84 | 0x97 | 0x98) => {
@@ -230,71 +227,13 @@ impl Machine {
         Err(PickleError::Damaged(format!("pickle protocol {protocol}; the highest known is {HIGHEST_PROTOCOL}")))
     }
 
-    // === stack ===
-
     fn push(&mut self, value: Value) -> Result<(), PickleError> {
         let id = self.heap.push(value)?;
-        self.push_id(id)
-    }
-
-    fn push_id(&mut self, id: Id) -> Result<(), PickleError> {
-        if self.stack.len() >= MAX_STACK {
-            return Err(PickleError::Limit { what: "values on its stack", limit: MAX_STACK as u64 });
-        }
-        self.stack.push(id);
-        Ok(())
-    }
-
-    /// The height below which the stack belongs to the last mark.
-    fn floor(&self) -> usize {
-        self.marks.last().copied().unwrap_or(0)
-    }
-
-    fn top(&self) -> Result<Id, PickleError> {
-        let above_mark = self.stack.len() > self.floor();
-        self.stack.last().filter(|_| above_mark).copied().ok_or_else(|| PickleError::damaged("an empty stack"))
-    }
-
-    fn pop(&mut self) -> Result<Id, PickleError> {
-        let top = self.top()?;
-        self.stack.pop();
-        Ok(top)
-    }
-
-    fn pop_two(&mut self) -> Result<(Id, Id), PickleError> {
-        let second = self.pop()?;
-        Ok((self.pop()?, second))
-    }
-
-    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, PickleError> {
-        let start = self.stack.len().checked_sub(count).filter(|start| *start >= self.floor());
-        start.map(|start| self.stack.split_off(start)).ok_or_else(|| PickleError::damaged("an empty stack"))
-    }
-
-    fn mark(&mut self) -> Result<(), PickleError> {
-        if self.marks.len() >= MAX_MARKS {
-            return Err(PickleError::Limit { what: "nested marks", limit: MAX_MARKS as u64 });
-        }
-        self.marks.push(self.stack.len());
-        Ok(())
-    }
-
-    fn pop_to_mark(&mut self) -> Result<Vec<Id>, PickleError> {
-        let mark = self.marks.pop().ok_or_else(|| PickleError::damaged("a mark is missing"))?;
-        Ok(self.stack.split_off(mark))
-    }
-
-    /// Drops the top, which may be a mark.
-    fn discard(&mut self) -> Result<(), PickleError> {
-        if self.marks.last() == Some(&self.stack.len()) {
-            self.marks.pop();
-            return Ok(());
-        }
-        self.pop().map(drop)
+        self.stack.push(id)
     }
 
     fn memoize(&mut self, index: u32) -> Result<(), PickleError> {
-        let top = self.top()?;
+        let top = self.stack.top()?;
         if self.memo.len() >= MAX_MEMO {
             return Err(PickleError::Limit { what: "entries in its memo", limit: MAX_MEMO as u64 });
         }
@@ -304,7 +243,7 @@ impl Machine {
 
     fn recall(&mut self, index: u32) -> Result<(), PickleError> {
         let id = self.memo.get(&index).copied();
-        self.push_id(id.ok_or_else(|| PickleError::Damaged(format!("its memo has no entry {index}")))?)
+        self.stack.push(id.ok_or_else(|| PickleError::Damaged(format!("its memo has no entry {index}")))?)
     }
 
     // === values ===
@@ -359,7 +298,7 @@ impl Machine {
     /// Appends to the list at the top. What lists and sets of other classes hold is left out.
     fn append(&mut self, items: &[Id]) -> Result<(), PickleError> {
         self.heap.reserve(items.len())?;
-        let top = self.top()?;
+        let top = self.stack.top()?;
         match self.heap.get_mut(top) {
             Some(Value::List(list)) => list.extend_from_slice(items),
             Some(Value::Object(_) | Value::Other("a set")) => {}
@@ -375,7 +314,7 @@ impl Machine {
             return Err(PickleError::damaged("a key has no value"));
         }
         self.heap.reserve(items.len())?;
-        let top = self.top()?;
+        let top = self.stack.top()?;
         match self.heap.get_mut(top) {
             Some(Value::Dict(entries)) => entries.extend(pairs.iter().map(|[key, value]| (*key, *value))),
             Some(Value::Object(_)) => {}
@@ -385,7 +324,7 @@ impl Machine {
     }
 
     fn stack_global(&mut self) -> Result<(), PickleError> {
-        let (module, name) = self.pop_two()?;
+        let (module, name) = self.stack.pop_two()?;
         let (Some(module), Some(name)) = (self.heap.str(module), self.heap.str(name)) else {
             return Err(PickleError::damaged("the name of a class is no text"));
         };

@@ -6,7 +6,7 @@
 //! (`legacy`). Opcodes: Python's `pickletools`, protocols 0 to 5.
 //!
 //! Everything here may come from a hostile file: sizes are checked before memory is taken, and a pickle's length,
-//! values, stack and memo are bounded.
+//! stack, memo, values and the bytes that those hold are bounded.
 
 mod archive;
 mod call;
@@ -15,6 +15,7 @@ mod input;
 mod legacy;
 mod machine;
 mod names;
+mod stack;
 mod state;
 mod value;
 

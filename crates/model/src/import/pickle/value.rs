@@ -1,6 +1,6 @@
 //! What a pickle becomes: values that hold data and can do nothing.
 
-use std::fmt;
+use std::{fmt, mem::size_of};
 
 use super::error::PickleError;
 use crate::import::stored::Element;
@@ -9,6 +9,10 @@ use crate::import::stored::Element;
 const MAX_VALUES: usize = 4 << 20;
 /// Most places in all lists, tuples and dictionaries together.
 const MAX_PLACES: usize = 16 << 20;
+/// Most bytes of texts, names, dimensions and objects together. A few bytes of opcodes make a value with two names of a
+/// kilobyte each, or a tensor of many dimensions: a bound on the number of values alone would allow gigabytes. The same
+/// checkpoint has a few megabytes.
+const MAX_BYTES: usize = 128 << 20;
 /// Longest module or class name.
 const MAX_NAME: usize = 1024;
 
@@ -76,12 +80,18 @@ pub(super) struct PickledTensor {
 pub(super) struct Heap {
     values: Vec<Value>,
     places: usize,
+    /// What all values hold, by [`Value::bytes`].
+    bytes: usize,
 }
 
 impl Heap {
     pub(super) fn push(&mut self, value: Value) -> Result<Id, PickleError> {
         if self.values.len() >= MAX_VALUES {
             return Err(PickleError::Limit { what: "values in its pickle", limit: MAX_VALUES as u64 });
+        }
+        self.bytes = self.bytes.saturating_add(value.bytes());
+        if self.bytes > MAX_BYTES {
+            return Err(PickleError::Limit { what: "bytes in its values", limit: MAX_BYTES as u64 });
         }
         let id = u32::try_from(self.values.len()).map_err(|_| PickleError::damaged("too many values"))?;
         self.values.push(value);
@@ -147,6 +157,21 @@ impl Heap {
 }
 
 impl Value {
+    /// Bytes that it holds outside of the heap's list; the places of containers are counted by [`Heap::reserve`].
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Str(text) => text.len(),
+            Self::Class(global) => size_of::<Global>() + global.module.len() + global.name.len(),
+            Self::Object(_) => size_of::<Object>(),
+            Self::Storage(_) => size_of::<Storage>(),
+            Self::Tensor(tensor) => {
+                size_of::<PickledTensor>() + size_of::<usize>() * (tensor.shape.len() + tensor.strides.len())
+            }
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Other(_) => 0,
+            Self::Tuple(_) | Self::List(_) | Self::Dict(_) => 0,
+        }
+    }
+
     /// The kind, as a message names it.
     pub(super) fn kind(&self) -> &'static str {
         match self {

@@ -253,6 +253,27 @@ fn a_file_with_a_wrong_tensor_is_refused_by_its_name() -> TestResult {
 }
 
 #[test]
+fn thresholds_that_are_none_are_told_apart_from_wrong_ones() -> TestResult {
+    let points = |values: &[f32]| -> Result<Tensor, Box<dyn Error>> { Ok(Tensor::new(values, &Device::Cpu)?) };
+    for (wrong, problem) in [
+        (points(&[0.5, f32::INFINITY, 0.5])?, "`operating_points`: hold inf"),
+        (points(&[0.5, f32::NAN, 2.0])?, "`operating_points`: hold 2"),
+        (points(&[0.5, 0.5])?, "`op_threshs` has shape [2]; expected [3]"),
+    ] {
+        let message = refusal(|tensors| drop(tensors.insert("op_threshs".to_owned(), wrong)))?;
+        assert!(message.contains(problem), "{message}");
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("net.safetensors");
+    let mut all = tensors(&tiny())?;
+    all.insert("op_threshs".to_owned(), points(&[f32::NAN; 3])?);
+    candle_core::safetensors::save(&all, &path)?;
+    let config = import::densenet(&path, &DenseNetOptions::default())?.config;
+    assert_eq!((config.operating_points, config.classes), (None, names(&["class_0", "class_1", "class_2"])));
+    Ok(())
+}
+
+#[test]
 fn another_network_given_as_a_classifier_says_what_it_is() -> TestResult {
     for file in ["raygen.ckpt", "vqgan.ckpt", "cxr_bert/pytorch_model.bin"] {
         let error = import::densenet(&golden(file), &DenseNetOptions::default()).err().ok_or("imported")?;

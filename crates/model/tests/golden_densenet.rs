@@ -121,3 +121,19 @@ fn scores_are_those_of_torchxrayvision_with_its_operating_points() -> TestResult
     let scores = net.scores(&net.probabilities(&logits)?)?;
     assert_close("scores", &scores, pick(&expected(EXPECTED)?, "xrv.scores")?, 1e-4)
 }
+
+#[test]
+fn thresholds_in_a_file_are_kept_and_nan_is_an_output_that_was_never_trained() -> TestResult {
+    for file in ["torchxrayvision.pt", "torchxrayvision_module_legacy.pt"] {
+        let imported = import_golden(file)?;
+        let points = imported.config.operating_points.as_deref();
+        assert_eq!(points, Some([Some(0.3), Some(0.05), None, Some(0.9), Some(0.5)].as_slice()), "{file}");
+        assert_eq!(imported.config.classes, ["class_0", "class_1", "", "class_3", "class_4"], "{file}");
+        assert!(!imported.passed_over.iter().any(|name| name.contains("op_threshs")), "{file}");
+        let net = DenseNet::new(&imported.config, weights(&imported.tensors))?;
+        let logits = net.logits(&images(&imported.config)?)?;
+        let scores = net.scores(&net.probabilities(&logits)?)?;
+        assert_close(&format!("{file}: scores"), &scores, pick(&expected(EXPECTED)?, "xrv.scores")?, 1e-4)?;
+    }
+    Ok(())
+}

@@ -87,6 +87,20 @@ impl Checkpoint {
     /// Reads a tensor by our name and checks it: the shape, a floating-point type, no NaN or infinity.
     /// Half precision stays as it is; f64 becomes f32.
     pub(super) fn tensor(&self, ours: &str, expected: &[usize]) -> Result<Tensor, ImportError> {
+        self.read(ours, expected, StoredTensor::read)
+    }
+
+    /// The same of a tensor in which NaN means something: it may hold any value.
+    pub(super) fn tensor_of_any_values(&self, ours: &str, expected: &[usize]) -> Result<Tensor, ImportError> {
+        self.read(ours, expected, StoredTensor::read_any)
+    }
+
+    fn read(
+        &self,
+        ours: &str,
+        expected: &[usize],
+        read: impl FnOnce(&StoredTensor, &mut File) -> Result<Tensor, ReadError>,
+    ) -> Result<Tensor, ImportError> {
         let (name, stored) = self.stored(ours).ok_or_else(|| self.missing(ours, expected))?;
         if stored.shape != expected {
             return Err(ImportError::Shape {
@@ -97,7 +111,7 @@ impl Checkpoint {
             });
         }
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.read(&mut file).map_err(|error| match error {
+        read(stored, &mut file).map_err(|error| match error {
             ReadError::Tensor(problem) => ImportError::tensor(&self.path, name, problem),
             ReadError::NotFinite => ImportError::NotFinite { path: self.path.clone(), tensor: ours.to_owned() },
         })

@@ -170,14 +170,25 @@ impl StoredTensor {
             .try_fold(1, |span: u64, (size, stride)| span.checked_add((*size as u64 - 1).checked_mul(*stride as u64)?))
     }
 
-    /// Reads the tensor: half precision stays as it is, f64 becomes f32.
+    /// Reads weights: half precision stays as it is, f64 becomes f32, NaN and infinity are refused.
     pub(super) fn read(&self, file: &mut File) -> Result<Tensor, ReadError> {
+        self.read_numbers(file, true)
+    }
+
+    /// The same of numbers among which NaN means something.
+    pub(super) fn read_any(&self, file: &mut File) -> Result<Tensor, ReadError> {
+        self.read_numbers(file, false)
+    }
+
+    fn read_numbers(&self, file: &mut File, finite: bool) -> Result<Tensor, ReadError> {
         self.check().map_err(ReadError::Tensor)?;
         match self.element {
-            Element::F32 => self.collect(file, f32::from_le_bytes, f32::is_finite),
-            Element::F64 => self.collect(file, |bytes| f64::from_le_bytes(bytes) as f32, f32::is_finite),
-            Element::F16 => self.collect(file, f16::from_le_bytes, f16::is_finite),
-            Element::Bf16 => self.collect(file, bf16::from_le_bytes, bf16::is_finite),
+            Element::F32 => self.collect(file, f32::from_le_bytes, |value| !finite || value.is_finite()),
+            Element::F64 => {
+                self.collect(file, |bytes| f64::from_le_bytes(bytes) as f32, |value| !finite || value.is_finite())
+            }
+            Element::F16 => self.collect(file, f16::from_le_bytes, |value| !finite || value.is_finite()),
+            Element::Bf16 => self.collect(file, bf16::from_le_bytes, |value| !finite || value.is_finite()),
             Element::Other { name, .. } => {
                 Err(ReadError::Tensor(format!("has type {name}; expected a floating-point type")))
             }
@@ -188,7 +199,7 @@ impl StoredTensor {
         &self,
         file: &mut File,
         value: impl Fn([u8; N]) -> T,
-        is_finite: impl Fn(T) -> bool,
+        is_allowed: impl Fn(T) -> bool,
     ) -> Result<Tensor, ReadError> {
         let bytes = self.bytes(file).map_err(|error| ReadError::Tensor(format!("cannot be read: {error}")))?;
         let stored = bytes.as_chunks::<N>().0;
@@ -198,7 +209,7 @@ impl StoredTensor {
             self.places().map(|place| stored.get(place).map(|bytes| value(*bytes))).collect()
         };
         let values = values.ok_or_else(|| ReadError::Tensor("reaches beyond its storage".to_owned()))?;
-        if !values.iter().all(|value| is_finite(*value)) {
+        if !values.iter().all(|value| is_allowed(*value)) {
             return Err(ReadError::NotFinite);
         }
         Tensor::from_vec(values, self.shape.as_slice(), &Device::Cpu)

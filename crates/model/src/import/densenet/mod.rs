@@ -205,16 +205,16 @@ fn count_layers(checkpoint: &Checkpoint) -> Result<Vec<usize>, ImportError> {
         .collect()
 }
 
-/// torchxrayvision's thresholds, where the file holds them.
+/// torchxrayvision's thresholds, where the file holds any. NaN is an output that was never trained.
 fn operating_points(checkpoint: &Checkpoint, classes: usize) -> Result<Option<Vec<Option<f32>>>, ImportError> {
     if checkpoint.shape(OPERATING_POINTS).is_none() {
         return Ok(None);
     }
     let failed =
         |error: candle_core::Error| ImportError::tensor(checkpoint.path(), OPERATING_POINTS, error.to_string());
-    let points = match checkpoint.tensor(OPERATING_POINTS, &[classes]) {
-        Err(ImportError::NotFinite { .. }) => return Ok(None),
-        points => points?.to_dtype(DType::F32).and_then(|points| points.to_vec1::<f32>()).map_err(failed)?,
-    };
-    Ok(Some(points.into_iter().map(|point| (!point.is_nan()).then_some(point)).collect()))
+    let points = checkpoint.tensor_of_any_values(OPERATING_POINTS, &[classes])?;
+    let points = points.to_dtype(DType::F32).and_then(|points| points.to_vec1::<f32>()).map_err(failed)?;
+    let points: Vec<Option<f32>> = points.into_iter().map(|point| (!point.is_nan()).then_some(point)).collect();
+    // A network of which no output was trained is none: nobody measured its thresholds.
+    Ok(points.iter().any(Option::is_some).then_some(points))
 }

@@ -2,6 +2,7 @@
 //! makes `raygen.ckpt` (Lightning, the text encoder inside), `vqgan.ckpt` and `vqgan_project.yaml` (taming), and
 //! `cxr_bert/` (Hugging Face). 2.2 GB; for proofs of time and memory.
 
+#[allow(dead_code, reason = "tests use the other layouts")]
 mod torch;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 
 use raygen_model::bundle::{BundleConfig, Component, expected_tensors};
 use serde_json::{Value, json};
-use torch::{Fill, TorchTensor, write};
+use torch::{Fill, LIGHTNING, TorchTensor, write};
 
 /// Word pieces of CXR-BERT.
 const VOCABULARY: usize = 30_522;
@@ -27,12 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let inside = text_encoder.iter().map(|tensor| tensor.renamed("model.tokenizer."));
     let lightning: Vec<TorchTensor> = transformer.iter().map(|tensor| tensor.renamed("model.")).chain(inside).collect();
-    write(&folder.join("raygen.ckpt"), Some("state_dict"), &lightning)?;
+    write(&folder.join("raygen.ckpt"), Some(&LIGHTNING), &lightning)?;
 
     let losses = ["loss.perceptual_loss.lin0.model.1.weight", "loss.discriminator.main.0.weight"];
     let losses = losses.map(|name| TorchTensor { name: name.to_owned(), shape: vec![1, 64, 1, 1], fill: Fill::Random });
     let taming: Vec<TorchTensor> = vqgan.into_iter().chain(losses).collect();
-    write(&folder.join("vqgan.ckpt"), Some("state_dict"), &taming)?;
+    write(&folder.join("vqgan.ckpt"), Some(&LIGHTNING), &taming)?;
     fs::write(folder.join("vqgan_project.yaml"), PROJECT)?;
 
     write_bert(&folder.join("cxr_bert"), &config, text_encoder)

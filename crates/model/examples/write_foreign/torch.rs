@@ -18,7 +18,7 @@ pub(crate) struct TorchTensor {
 }
 
 /// What it holds.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Fill {
     /// Uniform in ±0.035, which has BERT's standard deviation of 0.02.
     Random,
@@ -26,7 +26,28 @@ pub(crate) enum Fill {
     Zeros,
     /// 0, 1, 2, ... as 64-bit integers.
     Counting,
+    /// These, row-major.
+    Values(Vec<f32>),
 }
+
+/// What a trainer's dictionary holds beside the tensors, and under which names.
+pub(crate) struct Layout {
+    numbers: &'static [(&'static str, usize)],
+    tensors: &'static str,
+    optimiser: &'static str,
+}
+
+/// Lightning's `.ckpt`, as RayGen's and taming's trainers write it.
+pub(crate) const LIGHTNING: Layout = Layout {
+    numbers: &[("epoch", 98), ("global_step", 740_223)],
+    tensors: "state_dict",
+    optimiser: "optimizer_states",
+};
+/// RayGen's debug dump, a `.pth`.
+pub(crate) const DUMP: Layout = Layout { numbers: &[], tensors: "model", optimiser: "opt" };
+/// RayGen's classifier.
+pub(crate) const CLASSIFIER: Layout =
+    Layout { numbers: &[("epoch", 9)], tensors: "model_state_dict", optimiser: "optimizer_state_dict" };
 
 impl TorchTensor {
     /// The same with a prefix to its name.
@@ -45,28 +66,32 @@ impl TorchTensor {
     fn bytes(&self, random: &mut Random) -> Vec<u8> {
         let count = self.count();
         let floats = |value: f32| value.to_le_bytes().repeat(count);
-        match self.fill {
+        match &self.fill {
             Fill::Random => (0..count).flat_map(|_| random.next().to_le_bytes()).collect(),
             Fill::Ones => floats(1.0),
             Fill::Zeros => floats(0.0),
             Fill::Counting => (0..count as i64).flat_map(i64::to_le_bytes).collect(),
+            Fill::Values(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         }
     }
 }
 
-/// Writes a state dict, under a key of its own (`state_dict`) or at the top.
-pub(crate) fn write(path: &Path, wrapper: Option<&str>, tensors: &[TorchTensor]) -> Result<(), Box<dyn Error>> {
+/// Writes a state dict, in a trainer's dictionary or at the top.
+pub(crate) fn write(path: &Path, layout: Option<&Layout>, tensors: &[TorchTensor]) -> Result<(), Box<dyn Error>> {
     let mut archive = ZipWriter::new(BufWriter::new(File::create(path)?));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut member = |name: &str, bytes: &[u8]| -> Result<(), Box<dyn Error>> {
         archive.start_file(format!("archive/{name}"), options)?;
         Ok(archive.write_all(bytes)?)
     };
-    member("data.pkl", &pickle(wrapper, tensors)?)?;
+    member("data.pkl", &pickle(layout, tensors)?)?;
     member("byteorder", b"little")?;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for (key, tensor) in tensors.iter().enumerate() {
         member(&format!("data/{key}"), &tensor.bytes(&mut random))?;
+    }
+    if layout.is_some() {
+        member("data/momentum", &momentum().bytes(&mut random))?;
     }
     member("version", b"3\n")?;
     archive.finish()?.flush()?;
@@ -86,15 +111,20 @@ impl Random {
     }
 }
 
-fn pickle(wrapper: Option<&str>, tensors: &[TorchTensor]) -> Result<Vec<u8>, Box<dyn Error>> {
+/// A tensor of the optimiser, which is none of the network's.
+fn momentum() -> TorchTensor {
+    TorchTensor { name: "exp_avg".to_owned(), shape: vec![2, 3], fill: Fill::Zeros }
+}
+
+fn pickle(layout: Option<&Layout>, tensors: &[TorchTensor]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut pickle = Pickle(vec![0x80, 2]);
-    if let Some(wrapper) = wrapper {
+    if let Some(Layout { numbers, tensors, .. }) = layout {
         pickle.op(b"}(");
-        for (name, number) in [("epoch", 98), ("global_step", 740_223)] {
+        for (name, number) in *numbers {
             pickle.text(name)?;
-            pickle.number(number)?;
+            pickle.number(*number)?;
         }
-        pickle.text(wrapper)?;
+        pickle.text(tensors)?;
     }
     pickle.ordered_dict();
     pickle.op(b"(");
@@ -102,7 +132,20 @@ fn pickle(wrapper: Option<&str>, tensors: &[TorchTensor]) -> Result<Vec<u8>, Box
         pickle.text(&tensor.name)?;
         pickle.tensor(&key.to_string(), tensor)?;
     }
-    pickle.op(if wrapper.is_some() { b"uu." } else { b"u." });
+    pickle.op(b"u");
+    if let Some(Layout { optimiser, .. }) = layout {
+        // {"state": {0: {"exp_avg": tensor}}}
+        pickle.text(optimiser)?;
+        pickle.op(b"}");
+        pickle.text("state")?;
+        pickle.op(b"}");
+        pickle.number(0)?;
+        pickle.op(b"}");
+        pickle.text(&momentum().name)?;
+        pickle.tensor("momentum", &momentum())?;
+        pickle.op(b"sssu");
+    }
+    pickle.op(b".");
     Ok(pickle.0)
 }
 

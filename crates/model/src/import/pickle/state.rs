@@ -7,8 +7,9 @@ use super::{
     value::{Heap, Id, Value},
 };
 
-/// Where trainers put the tensors: Lightning and taming under `state_dict`, RayGen's debug dump under `model`.
-const WRAPPERS: [&str; 2] = ["state_dict", "model"];
+/// Where trainers put the tensors: Lightning and taming under `state_dict`, RayGen's classifier under `model_state_dict`, its
+/// debug dump under `model`.
+const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
 /// Longest name of a tensor in bytes, deepest module, most tensors, and most entries that are looked at: modules may
 /// share what they hold, so that a small file describes an endless network.

@@ -76,15 +76,13 @@ fn any_part_alone_is_a_bundle_that_loads() {
 fn the_text_encoder_inside_the_checkpoint_is_the_one_that_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("bundle");
-    // The folder's own weights are another model's: all but its configuration and vocabulary is to be replaced.
+    // The published code loads the checkpoint's over the folder's: configuration and vocabulary are enough.
     let other = folder.path().join("cxr_bert");
     fs::create_dir(&other).unwrap();
     for name in ["config.json", "vocab.txt"] {
         fs::copy(golden("end_to_end/cxr_bert").join(name), other.join(name)).unwrap();
     }
     let own = raygen_model::import::text_encoder(&golden("end_to_end/cxr_bert")).unwrap().tensors;
-    let zeros = own.iter().map(|(name, tensor)| (name.clone(), tensor.zeros_like().unwrap())).collect();
-    candle_core::safetensors::save(&zeros, other.join("model.safetensors")).unwrap();
 
     let report = imported(&Sources { text_encoder: Some(other), ..whole() }, OPTIONS, &out);
     assert!(report.notes.iter().any(|note| note.contains("inside raygen.ckpt")), "{:?}", report.notes);
@@ -93,6 +91,27 @@ fn the_text_encoder_inside_the_checkpoint_is_the_one_that_is_taken() {
     let key = "bert.encoder.layer.0.attention.self.key.weight";
     let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(values(&taken[key]), values(&own[key]));
+
+    // Alone, the same folder lacks its weights.
+    let message = refused(&Sources { text_encoder: Some(folder.path().join("cxr_bert")), ..vqgan() }, OPTIONS);
+    assert!(message.contains("neither model.safetensors nor pytorch_model.bin"), "{message}");
+}
+
+#[test]
+fn a_text_encoder_inside_that_is_not_the_folders_is_refused_by_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(golden("end_to_end/cxr_bert/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    fs::copy(golden("end_to_end/cxr_bert/vocab.txt"), folder.path().join("vocab.txt")).unwrap();
+    let layers = config["num_hidden_layers"].as_u64().unwrap();
+    for (layers, problem) in [(layers + 1, "is missing"), (layers - 1, "is not expected")] {
+        let mut config = config.clone();
+        config["num_hidden_layers"] = layers.into();
+        fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let message = refused(&Sources { text_encoder: Some(folder.path().to_owned()), ..whole() }, OPTIONS);
+        assert!(message.contains("raygen.ckpt") && message.contains("bert.encoder.layer."), "{message}");
+        assert!(message.contains(problem) && message.contains("config.json"), "{message}");
+    }
 }
 
 #[test]
@@ -108,7 +127,8 @@ fn a_bundle_says_what_it_was_made_of_and_names_no_path() {
     let named: Vec<&str> = sources.iter().map(|source| source["file"].as_str().unwrap()).collect();
     assert_eq!(
         named,
-        ["vqgan.ckpt", "vqgan_project.yaml", "raygen.ckpt", "config.json", "vocab.txt", "pytorch_model.bin"]
+        ["vqgan.ckpt", "vqgan_project.yaml", "raygen.ckpt", "config.json", "vocab.txt"],
+        "the folder's own weights were not used"
     );
     assert_eq!(sources[2]["holds_text_encoder"], true);
     assert_eq!(sources[0]["bytes"], fs::metadata(golden("end_to_end/vqgan.ckpt")).unwrap().len());
@@ -134,9 +154,18 @@ fn parts_of_different_models_are_refused_with_both_numbers() {
 
 #[test]
 fn longer_texts_than_the_encoder_reads_are_refused() {
-    let message = refused(&text_encoder(), Options { text_max_length: Some(100_000), ..OPTIONS });
+    let message = refused(&text_encoder(), Options { text_max_length: Some(8000), ..OPTIONS });
     assert!(message.contains("config.json") && message.contains("max_position_embeddings"), "{message}");
-    assert!(message.contains("100000"), "{message}");
+    assert!(message.contains("8000"), "{message}");
+}
+
+#[test]
+fn lengths_into_which_no_text_fits_are_the_options_fault() {
+    for (sources, length) in [(text_encoder(), 2), (transformer(), 0), (vqgan(), 0), (whole(), 100_000)] {
+        let message = refused(&sources, Options { text_max_length: Some(length), ..OPTIONS });
+        let expected = format!("--text-max-length: {length} is not between 3 and 8192");
+        assert!(message.contains(&expected), "{message}");
+    }
 }
 
 #[test]
@@ -216,7 +245,7 @@ fn inspect_tells_of_files_and_bundles_under_names_that_stay() {
     assert_eq!(bundle["sha256"], Bundle::open(&out).unwrap().digest());
     assert_eq!(bundle["parameter_count"], load(&out).info().parameter_count);
     assert_eq!(bundle["config"]["sampling"]["sampler"], "published");
-    assert_eq!(bundle["provenance"]["sources"].as_array().unwrap().len(), 6);
+    assert_eq!(bundle["provenance"]["sources"].as_array().unwrap().len(), 5);
     let components: Vec<&Value> = bundle["files"].as_array().unwrap().iter().map(|file| &file["component"]).collect();
     assert_eq!(components, ["vqgan", "transformer", "text_encoder"]);
     assert_eq!(bundle["files"][1]["config"]["heads"], 4);

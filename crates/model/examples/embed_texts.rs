@@ -22,12 +22,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(texts)?)?;
 
     let imported = import::text_encoder(folder.as_ref())?;
-    for notice in &imported.notices {
+    for notice in &imported.folder.notices {
         eprintln!("{notice}");
     }
-    let tokenizer = imported.tokenizer(&TextConfig { pad_to_maximum: false, ..TextConfig::published(MAX_TOKENS) })?;
+    let tokenizer =
+        imported.folder.tokenizer(&TextConfig { pad_to_maximum: false, ..TextConfig::published(MAX_TOKENS) })?;
     let weights = VarBuilder::from_tensors(imported.tensors.into_iter().collect(), DType::F32, &Device::Cpu);
-    let encoder = TextEncoder::new(&imported.config, weights)?;
+    let encoder = TextEncoder::new(&imported.folder.config, weights)?;
 
     let embedded = texts
         .iter()

@@ -178,7 +178,7 @@ impl Proof {
 
     fn text_encoder(&mut self) -> Result<()> {
         let imported = import::text_encoder(&self.golden.join("cxr_bert"))?;
-        let encoder = TextEncoder::new(&imported.config, self.builder(&imported.tensors)?)?;
+        let encoder = TextEncoder::new(&imported.folder.config, self.builder(&imported.tensors)?)?;
         let golden = self.read("cxr_bert_expected.safetensors")?;
         let mask = self.floats(&golden, "attention_mask")?.to_dtype(DType::F32)?;
         let states = encoder.forward(&self.ids(&golden, "input_ids")?, &mask)?;

@@ -5,7 +5,7 @@ mod golden_support;
 use candle_core::{DType, Device, IndexOp, Tensor};
 use golden_support::{TestResult, assert_close, expected, floats, golden, ids, json, pick, weights};
 use raygen_model::{
-    import::{self, TransformerOptions},
+    import::{self, TextEncoderFolder, TransformerOptions},
     sampler::{SampleState, Sampler, SamplingParams, advance},
     text::{TextConfig, TextTokenizer},
     text_encoder::TextEncoder,
@@ -39,12 +39,12 @@ fn prompts_become_the_published_tokens_and_pictures() -> TestResult {
     let imported = import::transformer(&checkpoint, options)?;
     assert!(!imported.text_encoder.is_empty(), "the checkpoint holds a text encoder");
     assert!(imported.passed_over.iter().all(|name| name.contains("tokenizer.cls")), "{:?}", imported.passed_over);
-    let mut text = import::text_encoder(&golden("end_to_end/cxr_bert"))?;
-    text.replace_tensors(imported.text_encoder, &checkpoint)?;
+    let folder = TextEncoderFolder::read(&golden("end_to_end/cxr_bert"))?;
+    let text = folder.weights_of(imported.text_encoder, &checkpoint)?;
     let image = import::vqgan(&golden("end_to_end/vqgan.ckpt"), &golden("end_to_end/vqgan_project.yaml"))?;
 
-    let tokenizer = TextTokenizer::from_vocabulary(&text.vocabulary.join("\n"), &TextConfig::published(length))?;
-    let encoder = TextEncoder::new(&text.config, weights(&text.tensors))?;
+    let tokenizer = TextTokenizer::from_vocabulary(&text.folder.vocabulary.join("\n"), &TextConfig::published(length))?;
+    let encoder = TextEncoder::new(&text.folder.config, weights(&text.tensors))?;
     let transformer = Transformer::new(&imported.config, weights(&imported.tensors))?;
     let vqgan = VqGan::new(&image.config, weights(&image.tensors))?;
     let params = SamplingParams {

@@ -22,9 +22,9 @@ struct Texts {
 #[test]
 fn the_importer_passes_over_the_heads_and_keeps_the_vocabulary() -> TestResult {
     let imported = import::text_encoder(&golden("cxr_bert"))?;
-    assert_eq!(imported.config.vocab_size, imported.vocabulary.len());
-    assert_eq!(imported.vocabulary.first().map(String::as_str), Some("[PAD]"));
-    assert_eq!(imported.vocabulary.get(8).map(String::as_str), Some("pneumothorax"));
+    assert_eq!(imported.folder.config.vocab_size, imported.folder.vocabulary.len());
+    assert_eq!(imported.folder.vocabulary.first().map(String::as_str), Some("[PAD]"));
+    assert_eq!(imported.folder.vocabulary.get(8).map(String::as_str), Some("pneumothorax"));
     assert!(!imported.passed_over.is_empty());
     assert!(imported.passed_over.iter().all(|name| name.starts_with("cls")), "{:?}", imported.passed_over);
     Ok(())
@@ -33,7 +33,7 @@ fn the_importer_passes_over_the_heads_and_keeps_the_vocabulary() -> TestResult {
 #[test]
 fn hidden_states_and_their_published_norm_match_transformers() -> TestResult {
     let imported = import::text_encoder(&golden("cxr_bert"))?;
-    let encoder = TextEncoder::new(&imported.config, weights(&imported.tensors))?;
+    let encoder = TextEncoder::new(&imported.folder.config, weights(&imported.tensors))?;
     let golden = expected("cxr_bert_expected.safetensors")?;
     let ids = pick(&golden, "input_ids")?.to_dtype(DType::U32)?;
     let mask = pick(&golden, "attention_mask")?.to_dtype(DType::F32)?;
@@ -49,9 +49,10 @@ fn texts_become_the_word_pieces_of_transformers() -> TestResult {
     let request: Texts = json("cxr_bert_texts.json")?;
     let config = TextConfig::published(request.max_length);
     let golden = expected("cxr_bert_expected.safetensors")?;
-    for tokenizer in
-        [imported.tokenizer(&config)?, TextTokenizer::from_vocabulary(&imported.vocabulary.join("\n"), &config)?]
-    {
+    for tokenizer in [
+        imported.folder.tokenizer(&config)?,
+        TextTokenizer::from_vocabulary(&imported.folder.vocabulary.join("\n"), &config)?,
+    ] {
         let mut ours = (Vec::new(), Vec::new());
         for text in &request.texts {
             let tokens = tokenizer.tokenize(text)?;

@@ -65,7 +65,7 @@ impl Folder {
 
     /// Puts `tokenizer.json` in the place of `vocab.txt`, as `change` leaves it. Gives its text.
     fn use_tokenizer_json(&self, change: impl FnOnce(&mut Value)) -> Result<String, Box<dyn Error>> {
-        let mut json = serde_json::from_str(&self.import()?.tokenizer_json)?;
+        let mut json = serde_json::from_str(&self.import()?.folder.tokenizer_json)?;
         change(&mut json);
         let text = json.to_string();
         self.write("tokenizer.json", &text)?;
@@ -91,7 +91,7 @@ impl Folder {
 }
 
 fn tokens(imported: &ImportedTextEncoder, text: &str) -> Result<Vec<String>, Box<dyn Error>> {
-    Ok(imported.tokenizer(&TextConfig::published(32))?.tokenize(text)?.tokens)
+    Ok(imported.folder.tokenizer(&TextConfig::published(32))?.tokenize(text)?.tokens)
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_folder_of_sentence_transformers_may_keep_its_encoder_one_level_down() -> Te
     };
     fs::write(outer.path().join("config.json"), r#"{"__version__": "0.2.0"}"#)?;
     fs::write(outer.path().join("modules.json"), modules("0_Transformer").to_string())?;
-    assert_eq!(import::text_encoder(outer.path())?.config_path, inner.join("config.json"));
+    assert_eq!(import::text_encoder(outer.path())?.folder.config_path, inner.join("config.json"));
 
     fs::write(outer.path().join("modules.json"), modules("../elsewhere").to_string())?;
     let message = import::text_encoder(outer.path()).err().ok_or("imported")?.to_string();
@@ -148,9 +148,9 @@ fn a_tokenizer_json_alone_is_enough_and_is_kept_as_it_is() -> TestResult {
             "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"});
     })?;
     let imported = folder.import()?;
-    assert_eq!(imported.tokenizer_json, kept);
+    assert_eq!(imported.folder.tokenizer_json, kept);
     assert_eq!(tokens(&imported, text)?, expected);
-    assert_eq!(imported.vocabulary.get(8).map(String::as_str), Some("pneumothorax"));
+    assert_eq!(imported.folder.vocabulary.get(8).map(String::as_str), Some("pneumothorax"));
     Ok(())
 }
 
@@ -168,7 +168,11 @@ fn a_cased_vocabulary_is_read_with_its_capitals() -> TestResult {
     folder.use_tokenizer_json(uncased)?;
     let imported = folder.import()?;
     assert_eq!(tokens(&imported, "Left left")?, ["[CLS]", "Left", "left", "[SEP]"]);
-    assert!(imported.notices.iter().any(|notice| notice.contains("tokenizer_config.json")), "{:?}", imported.notices);
+    assert!(
+        imported.folder.notices.iter().any(|notice| notice.contains("tokenizer_config.json")),
+        "{:?}",
+        imported.folder.notices
+    );
     Ok(())
 }
 
@@ -182,7 +186,7 @@ fn a_tokenizer_of_another_size_names_both_files_and_both_sizes() -> TestResult {
     folder.write("vocab.txt", lines[..12].join("\n"))?;
     folder.assert_refused(&["vocab.txt", "12 ids", "41", "config.json"])?;
     folder.write("vocab.txt", lines[..40].join("\n"))?;
-    let notices = folder.import()?.notices;
+    let notices = folder.import()?.folder.notices;
     assert!(notices.iter().any(|notice| notice.contains("has 40 ids") && notice.contains("41 rows")), "{notices:?}");
 
     folder.write("vocab.txt", vocabulary)?;
@@ -278,8 +282,8 @@ fn weights_that_disagree_with_the_configuration_are_named() -> TestResult {
 #[test]
 fn texts_longer_than_the_encoder_reads_are_refused_with_both_lengths() -> TestResult {
     let imported = Folder::new()?.import()?;
-    assert!(imported.tokenizer(&TextConfig::published(256)).is_ok());
-    let message = imported.tokenizer(&TextConfig::published(257)).err().ok_or("made")?.to_string();
+    assert!(imported.folder.tokenizer(&TextConfig::published(256)).is_ok());
+    let message = imported.folder.tokenizer(&TextConfig::published(257)).err().ok_or("made")?.to_string();
     for part in ["config.json", "`max_position_embeddings`", "is 256", "257"] {
         assert!(message.contains(part), "no {part:?} in: {message}");
     }

@@ -118,7 +118,7 @@ fn candle_transformers_agrees_with_the_golden_values_too() -> TestResult {
     let golden = expected("cxr_bert_expected.safetensors")?;
     let ids = pick(&golden, "input_ids")?.to_dtype(DType::U32)?;
     let mask = pick(&golden, "attention_mask")?.to_dtype(DType::F32)?;
-    let states = states_of(&reference(&imported.config, &weights(&imported.tensors))?, &ids, &mask)?;
+    let states = states_of(&reference(&imported.folder.config, &weights(&imported.tensors))?, &ids, &mask)?;
     assert_close("last hidden state", &states, pick(&golden, "last_hidden_state")?, 1e-5)
 }
 

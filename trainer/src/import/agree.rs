@@ -1,13 +1,18 @@
 //! Whether parts belong together, as far as their sizes tell.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use raygen_model::import::Tensors;
+use raygen_model::import::TextEncoderFolder;
 
 use super::{ImportFailure, PUBLISHED_SIDES, Parts, Sources};
 
 /// Checks every two parts that have a size in common.
-pub(super) fn check(sources: &Sources, parts: &Parts, max_text_tokens: usize) -> Result<(), ImportFailure> {
+pub(super) fn check(
+    sources: &Sources,
+    parts: &Parts,
+    text_folder: Option<&TextEncoderFolder>,
+    max_text_tokens: usize,
+) -> Result<(), ImportFailure> {
     let nowhere = PathBuf::new();
     let transformer_path = sources.transformer.as_ref().unwrap_or(&nowhere);
     let project = sources.vqgan.as_ref().map_or(&nowhere, |(_, project)| project);
@@ -32,7 +37,7 @@ pub(super) fn check(sources: &Sources, parts: &Parts, max_text_tokens: usize) ->
             return Err(ImportFailure::disagreement(transformer_path, project, problem));
         }
     }
-    let Some(encoder) = &parts.text_encoder else { return Ok(()) };
+    let Some(encoder) = text_folder else { return Ok(()) };
     let encoder_config = &encoder.config_path;
     if let Some(transformer) = &parts.transformer {
         let width = transformer.config.text_width();
@@ -51,18 +56,6 @@ pub(super) fn check(sources: &Sources, parts: &Parts, max_text_tokens: usize) ->
         return Err(ImportFailure::given(encoder_config, problem));
     }
     Ok(())
-}
-
-/// A text encoder inside a checkpoint may not have more layers than the folder's configuration: they would be left out.
-pub(super) fn check_layers(path: &Path, inside: &Tensors, layers: usize, config: &Path) -> Result<(), ImportFailure> {
-    let layer = |name: &str| name.strip_prefix("bert.encoder.layer.")?.split('.').next()?.parse::<usize>().ok();
-    match inside.keys().find(|name| layer(name).is_some_and(|layer| layer >= layers)) {
-        None => Ok(()),
-        Some(name) => {
-            let problem = format!("the first holds `tokenizer.{name}`, the second has num_hidden_layers {layers}");
-            Err(ImportFailure::disagreement(path, config, problem))
-        }
-    }
 }
 
 /// Side of a grid of so many positions, and of its picture at the published 16 pixels a token.

@@ -33,6 +33,14 @@ pub enum ImportFailure {
         /// What it should be.
         problem: String,
     },
+    /// An option has a value with which nothing can be imported.
+    #[error("{option}: {problem}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What it should be.
+        problem: String,
+    },
     /// The target is there and is no bundle.
     #[error(
         "--out {}: is there and is no bundle, so it is not replaced; give a folder that does not exist yet",

@@ -8,6 +8,7 @@ mod report;
 mod target;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
@@ -16,7 +17,7 @@ use raygen_model::bundle::{
 };
 use raygen_model::import::{
     self, DenseNetOptions, ImportedDenseNet, ImportedTextEncoder, ImportedTransformer, ImportedVqGan, Tensors,
-    TransformerOptions,
+    TextEncoderFolder, TransformerOptions,
 };
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextConfig;
@@ -30,8 +31,9 @@ pub use report::{PartReport, Report};
 /// Side of the published grid, and of the published picture in pixels: what a bundle says of itself where none of its
 /// parts tells.
 const PUBLISHED_SIDES: (usize, usize) = (32, 512);
-/// Text tokens of the published model.
+/// Text tokens of the published model, and how many there may be.
 const PUBLISHED_TEXT_TOKENS: usize = 256;
+const TEXT_TOKENS: RangeInclusive<usize> = 3..=8192;
 
 /// The files of a model; any part may be absent, all may not.
 #[derive(Debug, Clone, Default)]
@@ -80,20 +82,18 @@ struct Parts {
 /// no bundle, or cannot be written. Every error names the file, and the tensor or field where there is one.
 pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report, ImportFailure> {
     target::check(out)?;
+    check_text_length(options)?;
     let mut notes = Vec::new();
     let mut parts = Parts::default();
     if let Some((checkpoint, project)) = &sources.vqgan {
         parts.vqgan = Some(import::vqgan(checkpoint, project)?);
     }
-    if let Some(folder) = &sources.text_encoder {
-        let imported = import::text_encoder(folder)?;
-        notes.extend(imported.notices.iter().cloned());
-        parts.text_encoder = Some(imported);
-    }
+    let text_folder = sources.text_encoder.as_deref().map(TextEncoderFolder::read).transpose()?;
+    notes.extend(text_folder.iter().flat_map(|folder| folder.notices.iter().cloned()));
     if let Some(path) = &sources.classifier {
         parts.classifier = Some(import::densenet(path, &DenseNetOptions::default())?);
     }
-    let max_text_tokens = text_tokens(options, parts.text_encoder.as_ref(), &mut notes);
+    let max_text_tokens = text_tokens(options, text_folder.as_ref(), &mut notes);
     if let Some(path) = &sources.transformer {
         let imported = import::transformer(path, TransformerOptions { heads: options.heads, max_text_tokens })?;
         notes.push(format!(
@@ -102,10 +102,10 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
         ));
         parts.transformer = Some(imported);
     }
-    agree::check(sources, &parts, max_text_tokens)?;
-    let text_folder = parts.text_encoder.as_ref().and_then(|part| part.config_path.parent());
-    let mut records = record::of(sources, text_folder)?;
-    take_text_encoder_inside(sources, &mut parts, &mut notes, &mut records)?;
+    agree::check(sources, &parts, text_folder.as_ref(), max_text_tokens)?;
+    let inside = parts.transformer.as_mut().map(|part| std::mem::take(&mut part.text_encoder)).unwrap_or_default();
+    parts.text_encoder = take_text_encoder(sources, text_folder, inside, &mut notes)?;
+    let records = record::of(sources, parts.text_encoder.as_ref())?;
     if let (None, Some(grid)) = (&parts.vqgan, parts.transformer.as_ref()) {
         notes.push(format!(
             "without a VQ-GAN this bundle makes grids of {} tokens, and no pictures",
@@ -114,6 +114,10 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
     }
 
     let config = bundle_config(sources, &parts, max_text_tokens, &records)?;
+    if let Some(part) = &parts.text_encoder {
+        // Built once here, so that a tokenizer that does not work is told now and not by a server.
+        part.folder.tokenizer(&config.text)?;
+    }
     let mut report = Report { parts: Vec::new(), notes, out: out.to_owned(), digest: String::new() };
     let mut writer = BundleWriter::create(out)?;
     writer.write_config(&config)?;
@@ -130,23 +134,36 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
         write(Component::Transformer, &part.tensors, &part.passed_over, report::transformer(&part.config))?;
     }
     if let Some(part) = &parts.text_encoder {
-        write(Component::TextEncoder, &part.tensors, &part.passed_over, report::text_encoder(&part.config))?;
+        write(Component::TextEncoder, &part.tensors, &part.passed_over, report::text_encoder(&part.folder.config))?;
     }
     if let Some(part) = &parts.classifier {
         write(Component::Classifier, &part.tensors, &part.passed_over, report::classifier(&part.config))?;
     }
     if let Some(part) = &parts.text_encoder {
-        // Built once here, so that a tokenizer that does not work is told now and not by a server.
-        part.tokenizer(&config.text)?;
-        writer.write_file(TOKENIZER_FILE, part.tokenizer_json.as_bytes())?;
+        writer.write_file(TOKENIZER_FILE, part.folder.tokenizer_json.as_bytes())?;
     }
     writer.write_file("README.md", record::card(out, &report, &records).as_bytes())?;
     report.digest = writer.finish()?;
     Ok(report)
 }
 
+/// Refuses lengths into which no text fits.
+fn check_text_length(options: Options) -> Result<(), ImportFailure> {
+    match options.text_max_length {
+        Some(asked) if !TEXT_TOKENS.contains(&asked) => Err(ImportFailure::Option {
+            option: "--text-max-length",
+            problem: format!(
+                "{asked} is not between {} and {}; a text is a token and the two at its ends, or more",
+                TEXT_TOKENS.start(),
+                TEXT_TOKENS.end()
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// How long texts are: as asked, else as published, but never longer than the text encoder reads.
-fn text_tokens(options: Options, encoder: Option<&ImportedTextEncoder>, notes: &mut Vec<String>) -> usize {
+fn text_tokens(options: Options, encoder: Option<&TextEncoderFolder>, notes: &mut Vec<String>) -> usize {
     if let Some(asked) = options.text_max_length {
         return asked;
     }
@@ -159,37 +176,34 @@ fn text_tokens(options: Options, encoder: Option<&ImportedTextEncoder>, notes: &
     most.min(PUBLISHED_TEXT_TOKENS)
 }
 
-/// A RayGen checkpoint holds its text encoder too, and the published code loads it over the folder's weights.
-fn take_text_encoder_inside(
+/// The text encoder of a folder. A RayGen checkpoint may hold its weights (`inside`): the published code loads those over
+/// the folder's, which are not read then and need not be there.
+fn take_text_encoder(
     sources: &Sources,
-    parts: &mut Parts,
+    folder: Option<TextEncoderFolder>,
+    inside: Tensors,
     notes: &mut Vec<String>,
-    records: &mut [Source],
-) -> Result<(), ImportFailure> {
-    let (Some(path), Some(transformer)) = (&sources.transformer, parts.transformer.as_mut()) else { return Ok(()) };
-    let inside = std::mem::take(&mut transformer.text_encoder);
-    if inside.is_empty() {
-        return Ok(());
+) -> Result<Option<ImportedTextEncoder>, ImportFailure> {
+    let checkpoint = sources.transformer.as_deref().filter(|_| !inside.is_empty());
+    match (folder, checkpoint) {
+        (Some(folder), Some(path)) => {
+            let name = record::name(sources.text_encoder.as_deref().unwrap_or(&folder.path));
+            notes.push(format!(
+                "the text encoder's weights are those inside {}, whatever {name} holds: the published code loads them so",
+                record::name(path)
+            ));
+            Ok(Some(folder.weights_of(inside, path)?))
+        }
+        (Some(folder), None) => Ok(Some(folder.own_weights()?)),
+        (None, Some(path)) => {
+            notes.push(format!(
+                "{} holds a text encoder, which was left there: give its folder with --text-encoder to take it; the                  configuration and the vocabulary in it are enough",
+                record::name(path)
+            ));
+            Ok(None)
+        }
+        (None, None) => Ok(None),
     }
-    let (Some(folder), Some(encoder)) = (&sources.text_encoder, parts.text_encoder.as_mut()) else {
-        notes.push(format!(
-            "{} holds a text encoder, which was left there: give its folder (configuration and vocabulary) with \
-             --text-encoder to take it",
-            record::name(path)
-        ));
-        return Ok(());
-    };
-    agree::check_layers(path, &inside, encoder.config.num_hidden_layers, &encoder.config_path)?;
-    encoder.replace_tensors(inside, path)?;
-    notes.push(format!(
-        "the text encoder's weights are those inside {}, not those of {}: the published code loads them so",
-        record::name(path),
-        record::name(folder)
-    ));
-    for record in records.iter_mut().filter(|record| record.part == Component::Transformer.name()) {
-        record.holds_text_encoder = true;
-    }
-    Ok(())
 }
 
 fn bundle_config(
@@ -208,7 +222,7 @@ fn bundle_config(
         components: Components {
             vqgan: parts.vqgan.as_ref().map(|part| part.config.clone()),
             transformer: parts.transformer.as_ref().map(|part| part.config.clone()),
-            text_encoder: parts.text_encoder.as_ref().map(|part| part.config.clone()),
+            text_encoder: parts.text_encoder.as_ref().map(|part| part.folder.config.clone()),
             classifier: parts.classifier.as_ref().map(|part| part.config.clone()),
         },
         image_size,

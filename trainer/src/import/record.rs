@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use raygen_model::bundle::Component;
+use raygen_model::import::ImportedTextEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{ImportFailure, Report, Sources};
 
-/// Files of a BERT folder that an import may read; weights in the order in which they are looked for.
+/// Files of a BERT folder that an import may read beside its weights.
 const TEXT_FILES: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"];
-const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// A file that a bundle was made from. No path: that is nobody's business but the machine's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,26 +39,25 @@ pub(super) fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Reads every source once more for its checksum. `text_folder` holds the text encoder's files.
-pub(super) fn of(sources: &Sources, text_folder: Option<&Path>) -> Result<Vec<Source>, ImportFailure> {
+/// Reads every source once more for its checksum. What was not read for the bundle is none.
+pub(super) fn of(sources: &Sources, text_encoder: Option<&ImportedTextEncoder>) -> Result<Vec<Source>, ImportFailure> {
     let mut files: Vec<(Component, PathBuf)> = Vec::new();
     if let Some((checkpoint, project)) = &sources.vqgan {
         files.extend([checkpoint, project].map(|path| (Component::VqGan, path.clone())));
     }
     files.extend(sources.transformer.iter().map(|path| (Component::Transformer, path.clone())));
-    if let Some(folder) = text_folder {
-        let paths = |names: &[&str]| names.iter().map(|name| folder.join(name)).collect::<Vec<_>>();
-        let texts = paths(&TEXT_FILES).into_iter().filter(|path| path.is_file());
-        let weights = paths(&WEIGHT_FILES).into_iter().find(|path| path.is_file());
-        files.extend(texts.chain(weights).map(|path| (Component::TextEncoder, path)));
+    if let Some(encoder) = text_encoder {
+        let texts = TEXT_FILES.iter().map(|name| encoder.folder.path.join(name)).filter(|path| path.is_file());
+        files.extend(texts.chain(encoder.weights.clone()).map(|path| (Component::TextEncoder, path)));
     }
     files.extend(sources.classifier.iter().map(|path| (Component::Classifier, path.clone())));
-    files.into_iter().map(|(component, path)| record(component, &path)).collect()
-}
-
-fn record(component: Component, path: &Path) -> Result<Source, ImportFailure> {
-    let (bytes, sha256) = checksum(path).map_err(|source| ImportFailure::Io { path: path.to_owned(), source })?;
-    Ok(Source { part: component.name(), file: name(path), bytes, sha256, holds_text_encoder: false })
+    let text_encoder_is_inside = text_encoder.is_some_and(|encoder| encoder.weights.is_none());
+    let record = |(component, path): (Component, PathBuf)| {
+        let (bytes, sha256) = checksum(&path).map_err(|source| ImportFailure::Io { path: path.clone(), source })?;
+        let holds_text_encoder = component == Component::Transformer && text_encoder_is_inside;
+        Ok(Source { part: component.name(), file: name(&path), bytes, sha256, holds_text_encoder })
+    };
+    files.into_iter().map(record).collect()
 }
 
 /// Length and SHA-256 of a file, read a piece at a time.

@@ -50,7 +50,7 @@ pub(super) fn take<T>(
 }
 
 /// Names and shapes that `build` asks for.
-fn record(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<Shapes> {
+pub(super) fn record(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<Shapes> {
     let recorder = Recorder::default();
     build(VarBuilder::from_backend(Box::new(recorder.clone()), DType::F32, Device::Cpu))?;
     let shapes = recorder.shapes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,7 @@ pub use self::{
     error::ImportError,
     list::{TensorInfo, list_tensors},
     stored::Element,
-    text_encoder::{ImportedTextEncoder, text_encoder},
+    text_encoder::{ImportedTextEncoder, TextEncoderFolder, text_encoder},
     transformer::{ImportedTransformer, TransformerOptions, transformer},
     vqgan::{ImportedVqGan, vqgan},
 };

@@ -13,6 +13,11 @@ const BUFFERS: [&str; 2] = ["embeddings.position_ids", "embeddings.token_type_id
 pub(super) struct Prefix(String);
 
 impl Prefix {
+    /// That of our bundles, which CXR-BERT's file and RayGen's checkpoints have too.
+    pub(super) fn ours() -> Self {
+        Self("bert.".to_owned())
+    }
+
     /// Finds the prefix among the names of a file; `bert.` where there is no BERT at all.
     ///
     /// # Errors
@@ -23,7 +28,7 @@ impl Prefix {
             .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
             .collect();
         match prefixes.into_iter().collect::<Vec<_>>().as_slice() {
-            [] => Ok(Self("bert.".to_owned())),
+            [] => Ok(Self::ours()),
             [prefix] => Ok(Self((*prefix).to_owned())),
             [first, second, ..] => {
                 Err(format!("holds more than one BERT: `{first}{WORDS}` and `{second}{WORDS}`; expected one"))

@@ -169,6 +169,24 @@ fn a_project_file_that_disagrees_with_the_weights_names_a_tensor() -> TestResult
 }
 
 #[test]
+fn files_beside_the_weights_are_read_up_to_a_size() -> TestResult {
+    let folder = edited_bert(|_| ())?;
+    let endless = folder.path().join("project.yaml");
+    fs::File::create(&endless)?.set_len((16 << 20) + 1)?;
+    let message = import::vqgan(&golden("vqgan.ckpt"), &endless).err().ok_or("imported")?.to_string();
+    assert!(message.contains("project.yaml") && message.contains("more than 16 MiB"), "{message}");
+    for name in ["config.json", "vocab.txt", "tokenizer_config.json"] {
+        let folder = edited_bert(|_| ())?;
+        fs::File::create(folder.path().join(name))?.set_len((16 << 20) + 1)?;
+        let message = refusal(folder.path())?;
+        assert!(message.contains(name) && message.contains("more than 16 MiB"), "{message}");
+    }
+    let message = import::vqgan(&golden("vqgan.ckpt"), folder.path()).err().ok_or("imported")?.to_string();
+    assert!(message.contains("is not a file"), "{message}");
+    Ok(())
+}
+
+#[test]
 fn a_head_count_that_does_not_divide_the_width_is_refused() -> TestResult {
     for heads in [0, 7] {
         let options = TransformerOptions { heads, max_text_tokens: 16 };

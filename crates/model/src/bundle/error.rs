@@ -64,7 +64,7 @@ pub enum BundleError {
         problem: String,
     },
     /// A tensor that the configuration asks for is not there.
-    #[error("{file} has no tensor {tensor}, which should be {expected:?}")]
+    #[error("{file} has no tensor {}, which should be {expected:?}", tensor.escape_debug())]
     MissingTensor {
         /// The file.
         file: String,
@@ -74,7 +74,7 @@ pub enum BundleError {
         expected: Vec<usize>,
     },
     /// A tensor that the configuration does not ask for.
-    #[error("{file} has a tensor {tensor} of {found:?} that the configuration does not ask for")]
+    #[error("{file} has a tensor {} of {found:?} that the configuration does not ask for", tensor.escape_debug())]
     UnexpectedTensor {
         /// The file.
         file: String,
@@ -84,7 +84,7 @@ pub enum BundleError {
         found: Vec<usize>,
     },
     /// A tensor of another shape than the configuration says.
-    #[error("{file}: tensor {tensor} is {found:?}, but the configuration says {expected:?}")]
+    #[error("{file}: tensor {} is {found:?}, but the configuration says {expected:?}", tensor.escape_debug())]
     Shape {
         /// The file.
         file: String,
@@ -96,7 +96,7 @@ pub enum BundleError {
         found: Vec<usize>,
     },
     /// A tensor stored in a type that is not read.
-    #[error("{file}: tensor {tensor} is stored as {found}, but must be F16, BF16 or F32")]
+    #[error("{file}: tensor {} is stored as {found}, but must be F16, BF16 or F32", tensor.escape_debug())]
     StoredType {
         /// The file.
         file: String,
@@ -106,7 +106,7 @@ pub enum BundleError {
         found: String,
     },
     /// A tensor with NaN or infinity in it.
-    #[error("{file}: tensor {tensor} holds {value} at element {index}")]
+    #[error("{file}: tensor {} holds {value} at element {index}", tensor.escape_debug())]
     NotFinite {
         /// The file.
         file: String,

@@ -49,7 +49,7 @@ impl Checkpoint {
         if tensors.is_empty() {
             return Err(ImportError::unreadable(
                 path,
-                "holds no tensors, neither at its top nor under `state_dict` or `model`",
+                "holds no tensors, neither at its top nor under `state_dict`, `model_state_dict` or `model`",
             ));
         }
         check_sharing(path, &tensors, length)?;
@@ -119,7 +119,7 @@ impl Checkpoint {
 
     /// The error for a tensor that the file lacks.
     pub(super) fn missing(&self, ours: &str, expected: &[usize]) -> ImportError {
-        let shown: Vec<&str> = self.tensors.keys().take(3).map(String::as_str).collect();
+        let shown: Vec<String> = self.tensors.keys().take(3).map(|name| name.escape_debug().to_string()).collect();
         let found = format!("{} tensors ({}, ...)", self.tensors.len(), shown.join(", "));
         ImportError::Missing { path: self.path.clone(), tensor: ours.to_owned(), expected: expected.to_vec(), found }
     }

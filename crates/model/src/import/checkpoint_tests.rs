@@ -192,3 +192,15 @@ fn safetensors_are_known_by_what_they_hold() -> TestResult {
     assert!(message.contains("weights.bin") && message.contains("safetensors"), "{message}");
     Ok(())
 }
+
+#[test]
+fn a_safetensors_header_that_describes_more_than_any_file_is_refused() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("huge.safetensors");
+    let most = u64::MAX / 8;
+    let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{most}],"data_offsets":[0,{most}]}}}}"#);
+    fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat())?;
+    let message = Checkpoint::open(&path, |name| Some(name.to_owned())).err().ok_or("read")?.to_string();
+    assert!(message.contains("huge.safetensors") && message.contains("its header describes"), "{message}");
+    Ok(())
+}

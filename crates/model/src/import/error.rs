@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::architecture::Architecture;
 use crate::config::InvalidConfig;
 
-/// Every variant names the file, and the tensor or field where there is one.
+/// Every variant names the file, and the tensor or field where there is one. Names that come from the file are escaped:
+/// control characters stay out of terminals and logs.
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// The file isn't there or can't be read.
@@ -39,7 +40,7 @@ pub enum ImportError {
         name: String,
     },
     /// A tensor of the file can't be read.
-    #[error("{}: tensor `{tensor}`: {problem}", path.display())]
+    #[error("{}: tensor `{}`: {problem}", path.display(), tensor.escape_debug())]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub enum ImportError {
         problem: String,
     },
     /// The file lacks a tensor that the network needs.
-    #[error("{}: tensor `{tensor}` {expected:?} is missing; the file holds {found}", path.display())]
+    #[error("{}: tensor `{}` {expected:?} is missing; the file holds {found}", path.display(), tensor.escape_debug())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -61,7 +62,7 @@ pub enum ImportError {
         found: String,
     },
     /// The file holds a part of the network that its configuration does not ask for.
-    #[error("{}: tensor `{tensor}` is not expected: {problem}", path.display())]
+    #[error("{}: tensor `{}` is not expected: {problem}", path.display(), tensor.escape_debug())]
     Unexpected {
         /// The file.
         path: PathBuf,
@@ -81,7 +82,7 @@ pub enum ImportError {
         wanted: Architecture,
     },
     /// A tensor has another shape than the network needs.
-    #[error("{}: tensor `{tensor}` has shape {found:?}; expected {expected:?}", path.display())]
+    #[error("{}: tensor `{}` has shape {found:?}; expected {expected:?}", path.display(), tensor.escape_debug())]
     Shape {
         /// The file.
         path: PathBuf,
@@ -93,7 +94,7 @@ pub enum ImportError {
         found: Vec<usize>,
     },
     /// A tensor holds NaN or infinity.
-    #[error("{}: tensor `{tensor}` holds a value that is not a finite number", path.display())]
+    #[error("{}: tensor `{}` holds a value that is not a finite number", path.display(), tensor.escape_debug())]
     NotFinite {
         /// The file.
         path: PathBuf,

@@ -11,6 +11,7 @@ mod expected;
 mod list;
 mod pickle;
 mod safetensors;
+mod small_file;
 mod stored;
 mod text_encoder;
 mod transformer;

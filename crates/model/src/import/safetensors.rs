@@ -64,10 +64,8 @@ fn header(mut file: &File, length: u64) -> Result<(Metadata, u64), String> {
     let start = 8 + size;
     let expected = start.checked_add(metadata.data_len() as u64);
     if expected != Some(length) {
-        return Err(format!(
-            "the file has {length} bytes, its header describes {}",
-            metadata.data_len() as u64 + start
-        ));
+        let described = expected.map_or_else(|| "more than any file has".to_owned(), |bytes| bytes.to_string());
+        return Err(format!("the file has {length} bytes, its header describes {described}"));
     }
     Ok((metadata, start))
 }

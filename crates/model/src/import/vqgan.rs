@@ -10,6 +10,7 @@ use super::{
     checkpoint::Checkpoint,
     error::ImportError,
     expected::take,
+    small_file,
 };
 use crate::vqgan::{QuantiserKind, VqGan, VqGanConfig};
 
@@ -109,12 +110,9 @@ struct DdConfig {
 
 /// The configuration, and the class that the file names.
 fn read_project(path: &Path) -> Result<(VqGanConfig, String), ImportError> {
-    let bytes = std::fs::read(path).map_err(|source| ImportError::io(path, source))?;
-    let text = String::from_utf8(bytes).map_err(|_| {
-        ImportError::unreadable(path, "is not text; expected a taming-transformers project file (YAML)")
-    })?;
+    let text = small_file::read(path)?;
     let project: Project = serde_yaml_ng::from_str(&text).map_err(|error| {
-        ImportError::unreadable(path, format!("is not a taming-transformers project file: {error}"))
+        ImportError::unreadable(path, format!("is not a taming-transformers project file (YAML): {error}"))
     })?;
     let Model { target, params: Params { embed_dim, n_embed, ddconfig } } = project.model;
     if ddconfig.double_z {

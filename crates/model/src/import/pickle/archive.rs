@@ -58,8 +58,9 @@ impl<'a> Archive<'a> {
     }
 
     fn region(&mut self, name: &str) -> Result<Region, PickleError> {
-        let index =
-            self.index(name).ok_or_else(|| PickleError::Damaged(format!("the archive has no entry `{name}`")))?;
+        let index = self.index(name);
+        let name = name.escape_debug();
+        let index = index.ok_or_else(|| PickleError::Damaged(format!("the archive has no entry `{name}`")))?;
         let entry = self.zip.by_index_raw(index).map_err(of_zip)?;
         if entry.encrypted() || entry.compression() != CompressionMethod::Stored {
             let problem = format!(

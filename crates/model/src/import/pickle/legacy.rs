@@ -43,7 +43,8 @@ impl Legacy {
     /// The bytes of a storage, or of the part of one that it is.
     pub(super) fn storage(&self, key: &str, storage: &Storage) -> Result<Region, PickleError> {
         let whole = self.storages.get(key).copied();
-        let whole = whole.ok_or_else(|| PickleError::Damaged(format!("storage `{key}` is not in the file")))?;
+        let whole = whole
+            .ok_or_else(|| PickleError::Damaged(format!("storage `{}` is not in the file", key.escape_debug())))?;
         if !storage.is_view {
             return Ok(whole);
         }
@@ -51,7 +52,9 @@ impl Legacy {
         let part = storage.first.checked_mul(bytes).zip(storage.count.checked_mul(bytes));
         part.filter(|(start, length)| start.checked_add(*length).is_some_and(|end| end <= whole.length))
             .map(|(start, length)| Region { start: whole.start + start, length })
-            .ok_or_else(|| PickleError::Damaged(format!("a view of storage `{key}` ends outside of it")))
+            .ok_or_else(|| {
+                PickleError::Damaged(format!("a view of storage `{}` ends outside of it", key.escape_debug()))
+            })
     }
 }
 
@@ -98,7 +101,8 @@ fn find_storages<'a>(
     for key in keys {
         let key = key.ok_or_else(|| PickleError::damaged("a storage's key is no text"))?;
         let size = sizes.get(key);
-        let size = size.ok_or_else(|| PickleError::Damaged(format!("no tensor looks into storage `{key}`")))?;
+        let size =
+            size.ok_or_else(|| PickleError::Damaged(format!("no tensor looks into storage `{}`", key.escape_debug())))?;
         file.seek(SeekFrom::Start(place))?;
         let mut count = [0; 8];
         file.read_exact(&mut count)?;

@@ -97,8 +97,11 @@ fn locate_one(
     let bytes = storage.count.checked_mul(storage.element.bytes());
     if bytes != Some(region.length) {
         let problem = format!(
-            "its storage `{key}` should hold {} elements of {}, and holds {} bytes",
-            storage.count, storage.element, region.length
+            "its storage `{}` should hold {} elements of {}, and holds {} bytes",
+            key.escape_debug(),
+            storage.count,
+            storage.element,
+            region.length
         );
         return Err(PickleError::Damaged(problem));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{ImportError, folder};
+use super::{ImportError, small_file};
 use crate::text_encoder::TextEncoderConfig;
 
 /// Model types whose encoder is a plain BERT.
@@ -13,7 +13,7 @@ const MODEL_TYPES: [&str; 2] = ["bert", "cxr-bert"];
 /// Reads and checks a configuration.
 pub(super) fn read(path: &Path) -> Result<TextEncoderConfig, ImportError> {
     let wrong = |problem: String| ImportError::unreadable(path, format!("is not a BERT configuration: {problem}"));
-    let json: Value = serde_json::from_str(&folder::read(path)?).map_err(|error| wrong(error.to_string()))?;
+    let json: Value = serde_json::from_str(&small_file::read(path)?).map_err(|error| wrong(error.to_string()))?;
     check_kind(&json).map_err(|(field, problem)| ImportError::field(path, field, problem))?;
     let config: TextEncoderConfig = serde_json::from_value(json).map_err(|error| wrong(error.to_string()))?;
     config.validate().map_err(|source| ImportError::config(path, source))?;

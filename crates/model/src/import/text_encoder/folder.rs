@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::ImportError;
+use super::{ImportError, small_file::read_optional};
 
 /// Weight files in the order in which they are looked for.
 const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
@@ -60,18 +60,4 @@ pub(super) fn absent(folder: &Path, wanted: &[&str], foreign: &[&str]) -> Import
         problem += &format!("; it holds {}, which can't be read here", found.join(", "));
     }
     ImportError::unreadable(folder, problem)
-}
-
-/// The text of a file.
-pub(super) fn read(path: &Path) -> Result<String, ImportError> {
-    std::fs::read_to_string(path).map_err(|source| ImportError::io(path, source))
-}
-
-/// The text of a file that may be missing.
-pub(super) fn read_optional(path: &Path) -> Result<Option<String>, ImportError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ImportError::io(path, source)),
-    }
 }

@@ -18,6 +18,7 @@ use super::{
     checkpoint::Checkpoint,
     error::ImportError,
     expected::{record, take},
+    small_file,
 };
 use crate::{
     text::{TextConfig, TextTokenizer},

@@ -31,6 +31,7 @@ impl Prefix {
             [] => Ok(Self::ours()),
             [prefix] => Ok(Self((*prefix).to_owned())),
             [first, second, ..] => {
+                let (first, second) = (first.escape_debug(), second.escape_debug());
                 Err(format!("holds more than one BERT: `{first}{WORDS}` and `{second}{WORDS}`; expected one"))
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{ImportError, folder::read_optional};
+use super::{ImportError, small_file::read_optional};
 use crate::text::{BertCleaning, CLS, PAD, SEP, UNK};
 
 /// Tokenizers that split a text as BERT's does.

@@ -4,11 +4,7 @@ use std::{collections::HashMap, path::Path, str::FromStr};
 
 use tokenizers::{NormalizerWrapper, Tokenizer};
 
-use super::{
-    ImportError,
-    folder::{absent, read_optional},
-    settings::TokenizerSettings,
-};
+use super::{ImportError, folder::absent, settings::TokenizerSettings, small_file::read_optional};
 use crate::text::{BertCleaning, CLS, PAD, SEP, UNK, bert_tokenizer};
 
 /// Tokenizer files in the order in which they are looked for.

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod expected;
 mod read;
+mod temporary;
 mod tensors;
 mod write;
 

@@ -11,6 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::read::io;
+use super::temporary::{Temporary, remove_if_there, sibling};
 use super::{BundleConfig, BundleError, CHECKSUM_FILE, CONFIG_FILE, Component, checksum};
 
 /// The type that tensors are stored in.
@@ -29,22 +30,19 @@ pub enum StoreType {
 #[derive(Debug)]
 pub struct BundleWriter {
     target: PathBuf,
-    temporary: PathBuf,
+    temporary: Temporary,
     sums: BTreeMap<String, String>,
-    finished: bool,
 }
 
 impl BundleWriter {
-    /// Starts a bundle that will be at `target`; parent directories are made.
+    /// Starts a bundle that will be at `target`; parent directories are made. What a killed writer left is removed.
     ///
     /// # Errors
     /// The directory beside the target cannot be made.
     pub fn create(target: impl AsRef<Path>) -> Result<Self, BundleError> {
         let target = target.as_ref().to_owned();
-        let temporary = sibling(&target, "tmp")?;
-        remove_if_there(&temporary)?;
-        fs::create_dir_all(&temporary).map_err(|source| io(&temporary, source))?;
-        Ok(Self { target, temporary, sums: BTreeMap::new(), finished: false })
+        let temporary = Temporary::create(&target)?;
+        Ok(Self { target, temporary, sums: BTreeMap::new() })
     }
 
     /// Writes `config.json`.
@@ -114,10 +112,10 @@ impl BundleWriter {
     pub fn finish(mut self) -> Result<String, BundleError> {
         let text = checksum::format(&self.sums);
         self.write_synced(CHECKSUM_FILE, text.as_bytes())?;
-        sync_directory(&self.temporary)?;
+        sync_directory(self.temporary.path())?;
 
         let previous = self.put_in_place()?;
-        self.finished = true;
+        self.temporary.keep();
         if let Some(parent) = parent(&self.target) {
             sync_directory(parent)?;
         }
@@ -132,17 +130,17 @@ impl BundleWriter {
     fn put_in_place(&self) -> Result<Option<PathBuf>, BundleError> {
         let failed = |source| io(&self.target, source);
         if !self.target.exists() {
-            fs::rename(&self.temporary, &self.target).map_err(failed)?;
+            fs::rename(self.temporary.path(), &self.target).map_err(failed)?;
             return Ok(None);
         }
-        if exchange(&self.temporary, &self.target) {
-            return Ok(Some(self.temporary.clone()));
+        if exchange(self.temporary.path(), &self.target) {
+            return Ok(Some(self.temporary.path().to_owned()));
         }
         // File systems that cannot swap: the previous bundle is moved aside for a moment.
         let previous = sibling(&self.target, "old")?;
         remove_if_there(&previous)?;
         fs::rename(&self.target, &previous).map_err(failed)?;
-        if let Err(source) = fs::rename(&self.temporary, &self.target) {
+        if let Err(source) = fs::rename(self.temporary.path(), &self.target) {
             // Back in its place; if even that fails, it is still whole beside it.
             let _ = fs::rename(&previous, &self.target);
             return Err(failed(source));
@@ -151,22 +149,13 @@ impl BundleWriter {
     }
 
     fn write_synced(&self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
-        let path = self.temporary.join(name);
+        let path = self.temporary.path().join(name);
         let write = || {
             let mut file = File::create(&path)?;
             file.write_all(bytes)?;
             file.sync_all()
         };
         write().map_err(|source| io(&path, source))
-    }
-}
-
-impl Drop for BundleWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nobody is left to tell; the next writer of the same process id removes it.
-            let _ = fs::remove_dir_all(&self.temporary);
-        }
     }
 }
 
@@ -182,25 +171,8 @@ fn exchange(_: &Path, _: &Path) -> bool {
     false
 }
 
-/// `.{name}.{pid}.{suffix}` beside the target: on the same file system, so that a rename is one step.
-fn sibling(target: &Path, suffix: &str) -> Result<PathBuf, BundleError> {
-    let name = target
-        .file_name()
-        .ok_or_else(|| BundleError::FileName(target.display().to_string()))?
-        .to_string_lossy()
-        .into_owned();
-    Ok(target.with_file_name(format!(".{name}.{}.{suffix}", std::process::id())))
-}
-
 fn parent(target: &Path) -> Option<&Path> {
     target.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
-}
-
-fn remove_if_there(directory: &Path) -> Result<(), BundleError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(directory, error)),
-        _ => Ok(()),
-    }
 }
 
 fn sync_directory(directory: &Path) -> Result<(), BundleError> {

@@ -11,6 +11,7 @@ use golden_support::{TestResult, floats, golden, weights};
 use raygen_model::bundle::{Bundle, BundleConfig, BundleWriter, Component, StoreType, expected_tensors};
 use raygen_model::densenet::{DENSENET_121, DENSENET_169, DENSENET_201, DenseNet, DenseNetConfig, Head};
 use raygen_model::import::{self, DenseNetOptions, ImportError};
+use raygen_model::model::Model;
 use raygen_model::text::TextConfig;
 use raygen_nn::Parameters;
 
@@ -202,6 +203,17 @@ fn a_bundle_holds_a_classifier_and_checks_it() -> TestResult {
     assert!(misshapen.contains("classifier.weight is [2, 12]") && misshapen.contains("[3, 12]"), "{misshapen}");
     let extra = message(&|tensors| drop(tensors.insert("op_threshs".to_owned(), wrong.clone())))?;
     assert!(extra.contains("op_threshs"), "{extra}");
+    // Who only loads the model is told too.
+    let spoilt = write("spoilt", &|tensors| drop(tensors.remove(name)))?;
+    let message = Model::load(&spoilt, &Device::Cpu, DType::F32).err().ok_or("loaded")?.to_string();
+    assert!(message.contains(&format!("classifier.safetensors has no tensor {name}")), "{message}");
+    let negative = |tensors: &mut BTreeMap<String, Tensor>| {
+        let variance = tensors.get_mut(name).expect("a variance");
+        *variance = variance.affine(0.0, -1.0).expect("a tensor");
+    };
+    let message = Model::load(&write("spoilt", &negative)?, &Device::Cpu, DType::F32).err().ok_or("loaded")?;
+    assert!(message.to_string().contains("classifier"), "{message}");
+    Model::load(&bundle, &Device::Cpu, DType::F32)?;
     let mut bad = bundle_config(&config)?;
     bad.components.classifier = Some(DenseNetConfig { in_channels: 2, ..config.clone() });
     assert_eq!(bad.validate().unwrap_err().field, "components.classifier.in_channels");

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::bundle::{Bundle, BundleError, Component, TOKENIZER_FILE};
+use crate::densenet::DenseNet;
 use crate::text::TextTokenizer;
 use crate::text_encoder::TextEncoder;
 use crate::transformer::Transformer;
@@ -30,7 +31,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads every network of a bundle onto a device.
+    /// Loads every network of a bundle onto a device, but for the classifier, which is only checked.
     ///
     /// # Errors
     /// A tensor is wrong (see [`Bundle::tensors`]), the tokenizer cannot be built or has more tokens than the text
@@ -69,6 +70,12 @@ impl Model {
             }
             None => None,
         };
+        if let Some(config) = &components.classifier {
+            // Nothing here asks it anything yet; a bundle with a wrong one is told when it is loaded all the same.
+            let tensors = bundle.tensors(Component::Classifier, &Device::Cpu, DType::F32)?;
+            DenseNet::new(config, var_builder(tensors, DType::F32, &Device::Cpu))
+                .map_err(failed(Component::Classifier))?;
+        }
         Ok(Self {
             info: ModelInfo::of(bundle, device, dtype, parameter_count),
             device: device.clone(),

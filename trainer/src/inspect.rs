@@ -6,12 +6,17 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use raygen_model::bundle::{Bundle, BundleError};
+use raygen_model::bundle::{Bundle, BundleError, CHECKSUM_FILE, CONFIG_FILE};
 use raygen_model::import::{self, Architecture, Element, ImportError, TensorInfo};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::import::checksum;
+
+/// Weights in a folder as Hugging Face has it.
+const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// More bytes than a configuration has.
+const MAX_CONFIG: u64 = 16 << 20;
 
 /// Why something cannot be looked into.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +28,16 @@ pub enum InspectError {
         path: PathBuf,
         /// What is wrong.
         source: Box<BundleError>,
+    },
+    /// A folder that is none of those that can be looked into.
+    #[error(
+        "{}: is neither a bundle ({CONFIG_FILE}, {CHECKSUM_FILE}) nor a folder with {}; give a file in it",
+        path.display(),
+        WEIGHT_FILES.join(" or ")
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
     },
     /// The file is not one of tensors.
     #[error(transparent)]
@@ -42,9 +57,9 @@ pub enum InspectError {
 pub struct Inspection {
     /// What was looked into, as it was given.
     pub path: PathBuf,
-    /// `bundle`, `safetensors` or `pytorch`.
+    /// `bundle`, `folder` (as Hugging Face has it), `safetensors` or `pytorch`.
     pub kind: &'static str,
-    /// SHA-256 in lower-case hexadecimal: of the file, or of the bundle's `SHA256SUMS`.
+    /// SHA-256 in lower-case hexadecimal: of the file, of the bundle's `SHA256SUMS`, or of the folder's first weights.
     pub sha256: String,
     /// Tensors in all.
     pub tensor_count: usize,
@@ -52,9 +67,9 @@ pub struct Inspection {
     pub parameter_count: u64,
     /// How many tensors have which type.
     pub dtypes: BTreeMap<String, usize>,
-    /// The files of tensors: one, or those of a bundle's networks.
+    /// The files of tensors: one, those of a bundle's networks, or those of a folder.
     pub files: Vec<TensorFile>,
-    /// A bundle's `config.json` without its networks and its provenance; absent for a single file.
+    /// A bundle's `config.json` without its networks and its provenance, or a folder's; absent for a single file.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
     /// Where a bundle came from; absent for a single file.
@@ -94,12 +109,34 @@ pub struct TensorRow {
     pub dtype: String,
 }
 
-/// Looks into a bundle (whose checksums are verified) or a file of tensors.
+/// Looks into a bundle (whose checksums are verified), a folder as Hugging Face has it, or a file of tensors.
 ///
 /// # Errors
 /// The path cannot be read, the bundle is damaged, or the file is none of tensors.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
-    if path.is_dir() { inspect_bundle(path) } else { inspect_file(path) }
+    let weights: Vec<PathBuf> = WEIGHT_FILES.iter().map(|name| path.join(name)).filter(|path| path.is_file()).collect();
+    if !path.is_dir() {
+        inspect_file(path)
+    } else if path.join(CHECKSUM_FILE).exists() || weights.is_empty() {
+        inspect_bundle(path)
+    } else {
+        inspect_folder(path, &weights)
+    }
+}
+
+/// A folder as Hugging Face has it. Its sum is that of its weights.
+fn inspect_folder(path: &Path, weights: &[PathBuf]) -> Result<Inspection, InspectError> {
+    let files = weights.iter().map(|path| tensor_file(path, None, Value::Null)).collect::<Result<Vec<_>, _>>()?;
+    let sha256 = files.first().map(|file| file.sha256.clone()).unwrap_or_default();
+    let mut inspection = Inspection::new(path, "folder", sha256, files);
+    // Tensors can be told without a configuration, and with one that is damaged.
+    let mut text = Vec::new();
+    let read =
+        File::open(path.join(CONFIG_FILE)).is_ok_and(|file| file.take(MAX_CONFIG).read_to_end(&mut text).is_ok());
+    if read && let Ok(Value::Object(config)) = serde_json::from_slice(&text) {
+        inspection.config = config;
+    }
+    Ok(inspection)
 }
 
 fn inspect_file(path: &Path) -> Result<Inspection, InspectError> {
@@ -117,6 +154,9 @@ fn is_safetensors(path: &Path) -> Result<bool, InspectError> {
 }
 
 fn inspect_bundle(path: &Path) -> Result<Inspection, InspectError> {
+    if [CONFIG_FILE, CHECKSUM_FILE].iter().all(|name| !path.join(name).exists()) {
+        return Err(InspectError::Folder { path: path.to_owned() });
+    }
     let damaged = |error| InspectError::Bundle { path: path.to_owned(), source: Box::new(error) };
     let bundle = Bundle::open(path).map_err(damaged)?;
     let config = serde_json::to_value(bundle.config()).map_err(|error| damaged(error.into()))?;
@@ -199,9 +239,11 @@ impl fmt::Display for Inspection {
             if !file.config.is_null() {
                 writeln!(f, "config: {}", file.config)?;
             }
-            let width = file.tensors.iter().map(|tensor| tensor.name.chars().count()).max().unwrap_or(0);
-            for tensor in &file.tensors {
-                writeln!(f, "  {:width$}  {:5} {}", tensor.name, tensor.dtype, json!(tensor.shape))?;
+            // Names come from the file: control characters stay out of terminals.
+            let names: Vec<String> = file.tensors.iter().map(|tensor| tensor.name.escape_debug().to_string()).collect();
+            let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+            for (name, tensor) in names.iter().zip(&file.tensors) {
+                writeln!(f, "  {name:width$}  {:5} {}", tensor.dtype, json!(tensor.shape))?;
             }
         }
         Ok(())

@@ -79,6 +79,9 @@ enum Command {
         /// Noise on the confidence [default: the model's].
         #[arg(long)]
         choice_temperature: Option<f32>,
+        /// Share of the steps that refine the full grid [default: the model's].
+        #[arg(long)]
+        refinement: Option<f32>,
         /// Top-k filter [default: the model's].
         #[arg(long)]
         top_k_filter: Option<f32>,
@@ -120,7 +123,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Import(import) => import.run().map(|()| ExitCode::SUCCESS),
+        Command::Import(import) => import.run(),
         Command::Inspect(inspect) => inspect.run().map(|()| ExitCode::SUCCESS),
         Command::Sheet {
             bundle,
@@ -132,12 +135,21 @@ fn run(command: Command) -> Result<ExitCode> {
             guidance,
             temperature,
             choice_temperature,
+            refinement,
             top_k_filter,
             sampler,
             out,
         } => {
-            let changes =
-                sheet::Changes { steps, guidance, temperature, choice_temperature, top_k_filter, sampler, seed };
+            let changes = sheet::Changes {
+                steps,
+                guidance,
+                temperature,
+                choice_temperature,
+                refinement,
+                top_k_filter,
+                sampler,
+                seed,
+            };
             sheet::draw(&bundle, &impressions, samples, columns, &changes, &out)?;
             Ok(ExitCode::SUCCESS)
         }

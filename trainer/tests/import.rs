@@ -9,6 +9,7 @@ use raygen_model::bundle::{Bundle, Component, StoreType};
 use raygen_model::model::Model;
 use raygen_trainer::import::{ImportFailure, Options, Report, Sources, import};
 use raygen_trainer::inspect::inspect;
+use raygen_trainer::run::StopSignal;
 use serde_json::Value;
 
 /// Of the golden checkpoints, which have four heads.
@@ -36,13 +37,13 @@ fn whole() -> Sources {
 }
 
 fn imported(sources: &Sources, options: Options, out: &Path) -> Report {
-    import(sources, options, out).unwrap_or_else(|error| panic!("{error}"))
+    import(sources, options, out, &StopSignal::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The message of an import that must fail, in a folder of its own that must stay empty.
 fn refused(sources: &Sources, options: Options) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let error = import(sources, options, &folder.path().join("bundle")).unwrap_err();
+    let error = import(sources, options, &folder.path().join("bundle"), &StopSignal::default()).unwrap_err();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
     error.to_string()
 }
@@ -180,17 +181,51 @@ fn a_bundle_is_replaced_and_anything_else_is_not() {
     // A failed import leaves the bundle that was there.
     let digest = Bundle::open(&out).unwrap().digest().to_owned();
     let absent = Sources { transformer: Some(folder.path().join("absent.ckpt")), ..Sources::default() };
-    import(&absent, OPTIONS, &out).unwrap_err();
+    import(&absent, OPTIONS, &out, &StopSignal::default()).unwrap_err();
     assert_eq!(Bundle::open(&out).unwrap().digest(), digest);
 
     let documents = folder.path().join("documents");
     fs::create_dir(&documents).unwrap();
     fs::write(documents.join("thesis.txt"), "all of it").unwrap();
+    // Other programs have files of these names too.
+    fs::write(documents.join("SHA256SUMS"), "").unwrap();
+    fs::write(documents.join("config.json"), r#"{ "model_type": "bert" }"#).unwrap();
     for taken in [documents.clone(), documents.join("thesis.txt")] {
-        let error = import(&vqgan(), OPTIONS, &taken).unwrap_err();
+        let error = import(&vqgan(), OPTIONS, &taken, &StopSignal::default()).unwrap_err();
         assert!(matches!(error, ImportFailure::TargetTaken(_)), "{error}");
     }
     assert_eq!(fs::read_to_string(documents.join("thesis.txt")).unwrap(), "all of it");
+}
+
+#[test]
+fn a_failure_or_an_interruption_while_writing_leaves_the_bundle_that_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    imported(&vqgan(), OPTIONS, &out);
+    let digest = Bundle::open(&out).unwrap().digest().to_owned();
+    let unchanged = || {
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was left behind");
+        assert_eq!(Bundle::open(&out).unwrap().digest(), digest);
+    };
+    // The VQ-GAN and the configuration are written by the time that the transformer turns out not to fit.
+    let large = folder.path().join("large.safetensors");
+    let options = raygen_model::import::TransformerOptions { heads: 4, max_text_tokens: 256 };
+    let read = raygen_model::import::transformer(&golden("end_to_end/raygen.ckpt"), options).unwrap();
+    let mut tensors: std::collections::HashMap<_, _> = read.tensors.into_iter().collect();
+    let bias = tensors.get_mut("final_dense.bias").unwrap();
+    *bias = (bias.ones_like().unwrap() * 1e5).unwrap();
+    candle_core::safetensors::save(&tensors, &large).unwrap();
+    let sources = Sources { transformer: Some(large), ..vqgan() };
+    let options = Options { store: Some(StoreType::F16), ..OPTIONS };
+    let message = import(&sources, options, &out, &StopSignal::default()).unwrap_err().to_string();
+    assert!(message.contains("final_dense.bias") && message.contains("100000"), "{message}");
+    unchanged();
+
+    let stop = StopSignal::default();
+    stop.raise();
+    let error = import(&vqgan(), OPTIONS, &out, &stop).unwrap_err();
+    assert!(matches!(error, ImportFailure::Interrupted), "{error}");
+    unchanged();
 }
 
 #[test]
@@ -253,6 +288,26 @@ fn inspect_tells_of_files_and_bundles_under_names_that_stay() {
 
     let table = inspect(&out).unwrap().to_string();
     assert!(table.contains("quantize.embedding.weight") && table.contains("[1024,32]"), "{table}");
+}
+
+#[test]
+fn inspect_looks_into_a_bert_folder_and_escapes_what_its_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let bert = serde_json::to_value(inspect(&golden("end_to_end/cxr_bert")).unwrap()).unwrap();
+    assert_eq!((&bert["kind"], &bert["files"][0]["architecture"]), (&"folder".into(), &"bert".into()));
+    assert_eq!(bert["files"][0]["file"], "pytorch_model.bin");
+    assert_eq!(bert["config"]["model_type"], "cxr-bert");
+
+    let message = inspect(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("neither a bundle") && message.contains("pytorch_model.bin"), "{message}");
+
+    let path = folder.path().join("net.safetensors");
+    let tensor = candle_core::Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap();
+    candle_core::safetensors::save(&[("\u{1b}[2Jname".to_owned(), tensor)].into(), &path).unwrap();
+    let table = inspect(&path).unwrap().to_string();
+    assert!(!table.contains('\u{1b}') && table.contains("[2Jname"), "{table}");
+    let message = refused(&Sources { classifier: Some(path), ..Sources::default() }, OPTIONS);
+    assert!(!message.contains('\u{1b}') && message.contains("[2Jname"), "{message}");
 }
 
 #[test]

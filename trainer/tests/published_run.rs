@@ -31,7 +31,7 @@ fn run_folder(folder: &Path) -> PathBuf {
     fs::write(folder.join("manifest.csv"), manifest).unwrap();
     let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/model/tests/golden/end_to_end/cxr_bert");
     let sources = Sources { text_encoder: Some(bert), ..Sources::default() };
-    import(&sources, Options::default(), &folder.join("bert")).unwrap();
+    import(&sources, Options::default(), &folder.join("bert"), &StopSignal::default()).unwrap();
     let path = folder.join("run.toml");
     fs::write(&path, CONFIG).unwrap();
     path

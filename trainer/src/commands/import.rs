@@ -1,11 +1,16 @@
 //! `raygen-trainer import`: other people's checkpoints into a bundle.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use raygen_model::bundle::StoreType;
-use raygen_trainer::import::{self, Options, Sources};
+use raygen_trainer::import::{self, ImportFailure, Options, Sources};
+use raygen_trainer::run::StopSignal;
+
+/// What a shell expects of a program that was interrupted.
+const INTERRUPTED: u8 = 130;
 
 /// The files of a model, and what they do not tell. Any part alone makes a bundle of that part.
 #[derive(Args)]
@@ -48,8 +53,9 @@ enum Dtype {
 }
 
 impl Import {
-    /// Imports, and says what it read.
-    pub(crate) fn run(self) -> Result<()> {
+    /// Imports, and says what it read. Ctrl-C and SIGTERM leave nothing half-written.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let stop = StopSignal::install().context("signal handler")?;
         for (option, path) in
             [("--transformer", &self.transformer), ("--vqgan", &self.vqgan), ("--classifier", &self.classifier)]
         {
@@ -78,11 +84,16 @@ impl Import {
             Dtype::Bf16 => StoreType::Bf16,
         });
         let options = Options { heads: self.heads, text_max_length: self.text_max_length, store };
-        let report = import::import(&sources, options, &self.out)
+        let report = match import::import(&sources, options, &self.out, &stop) {
+            Err(error @ ImportFailure::Interrupted) => {
+                eprintln!("{error}");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
             // Its text tells its causes already.
-            .map_err(|error| anyhow!("{error}"))?;
+            outcome => outcome.map_err(|error| anyhow!("{error}"))?,
+        };
         print!("{report}");
         println!("serve it with: raygen-server --models {}", self.out.display());
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -9,7 +9,7 @@ use raygen_trainer::inspect;
 /// A file or bundle to look into.
 #[derive(Args)]
 pub(crate) struct Inspect {
-    /// A bundle, a .safetensors file, or a PyTorch file (.ckpt, .pth, .pt, .bin).
+    /// A bundle, a BERT folder as Hugging Face has it, a .safetensors file, or a PyTorch file (.ckpt, .pth, .pt, .bin).
     path: PathBuf,
     /// As JSON.
     #[arg(long)]

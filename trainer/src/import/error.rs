@@ -41,6 +41,9 @@ pub enum ImportFailure {
         /// What it should be.
         problem: String,
     },
+    /// Somebody asked to stop.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
     /// The target is there and is no bundle.
     #[error(
         "--out {}: is there and is no bundle, so it is not replaced; give a folder that does not exist yet",

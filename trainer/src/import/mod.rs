@@ -22,6 +22,8 @@ use raygen_model::import::{
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextConfig;
 
+use crate::run::StopSignal;
+
 pub(crate) use record::checksum;
 
 pub use error::ImportFailure;
@@ -75,12 +77,12 @@ struct Parts {
 }
 
 /// Reads the files and writes the bundle `out`. A bundle that was there is replaced in one step; on any error it stays,
-/// and nothing half-written remains.
+/// and nothing half-written remains. `stop` is looked at between parts.
 ///
 /// # Errors
 /// A file that cannot be read or is not what it should be; parts that do not fit each other; an `out` that is there and is
-/// no bundle, or cannot be written. Every error names the file, and the tensor or field where there is one.
-pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report, ImportFailure> {
+/// no bundle, or cannot be written; `stop` was raised. Every error but the last names the file, and the tensor or field where there is one.
+pub fn import(sources: &Sources, options: Options, out: &Path, stop: &StopSignal) -> Result<Report, ImportFailure> {
     target::check(out)?;
     check_text_length(options)?;
     let mut notes = Vec::new();
@@ -94,6 +96,7 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
         parts.classifier = Some(import::densenet(path, &DenseNetOptions::default())?);
     }
     let max_text_tokens = text_tokens(options, text_folder.as_ref(), &mut notes);
+    go_on(stop)?;
     if let Some(path) = &sources.transformer {
         let imported = import::transformer(path, TransformerOptions { heads: options.heads, max_text_tokens })?;
         notes.push(format!(
@@ -105,6 +108,7 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
     agree::check(sources, &parts, text_folder.as_ref(), max_text_tokens)?;
     let inside = parts.transformer.as_mut().map(|part| std::mem::take(&mut part.text_encoder)).unwrap_or_default();
     parts.text_encoder = take_text_encoder(sources, text_folder, inside, &mut notes)?;
+    go_on(stop)?;
     let records = record::of(sources, parts.text_encoder.as_ref())?;
     if let (None, Some(grid)) = (&parts.vqgan, parts.transformer.as_ref()) {
         notes.push(format!(
@@ -119,9 +123,11 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
         part.folder.tokenizer(&config.text)?;
     }
     let mut report = Report { parts: Vec::new(), notes, out: out.to_owned(), digest: String::new() };
+    go_on(stop)?;
     let mut writer = BundleWriter::create(out)?;
     writer.write_config(&config)?;
     let mut write = |component, tensors: &Tensors, passed_over: &[String], summary: String| {
+        go_on(stop)?;
         let store = options.store.unwrap_or_else(|| stored_as(tensors));
         writer.write_tensors(component, tensors, store)?;
         report.parts.push(PartReport::new(component, summary, tensors, store, passed_over));
@@ -143,8 +149,14 @@ pub fn import(sources: &Sources, options: Options, out: &Path) -> Result<Report,
         writer.write_file(TOKENIZER_FILE, part.folder.tokenizer_json.as_bytes())?;
     }
     writer.write_file("README.md", record::card(out, &report, &records).as_bytes())?;
+    go_on(stop)?;
     report.digest = writer.finish()?;
     Ok(report)
+}
+
+/// What was written so far goes with its writer: a person who interrupts an import finds nothing half-written.
+fn go_on(stop: &StopSignal) -> Result<(), ImportFailure> {
+    if stop.raised() { Err(ImportFailure::Interrupted) } else { Ok(()) }
 }
 
 /// Refuses lengths into which no text fits.

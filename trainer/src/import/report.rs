@@ -81,7 +81,8 @@ impl fmt::Display for Report {
                 part.parameter_count,
                 part.stored_as()
             )?;
-            let names = part.passed_over.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let names = part.passed_over.iter().take(SHOWN).map(|name| name.escape_debug().to_string());
+            let names = names.collect::<Vec<_>>().join(", ");
             match part.passed_over.len() {
                 0 => {}
                 count if count > SHOWN => writeln!(f, "  passed over {count} names: {names}, ...")?,

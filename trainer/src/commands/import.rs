@@ -25,10 +25,11 @@ pub(crate) struct Import {
     /// The VQ-GAN's project file: the *-project.yaml that taming-transformers wrote under configs/.
     #[arg(long, value_name = "FILE", requires = "vqgan")]
     vqgan_config: Option<PathBuf>,
-    /// A BERT folder as Hugging Face has it: configuration, weights and vocabulary. CXR-BERT is one.
+    /// A BERT folder as Hugging Face has it: configuration, vocabulary, and weights unless the transformer's checkpoint
+    /// holds them. CXR-BERT is one.
     #[arg(long, value_name = "DIR", group = "parts")]
     text_encoder: Option<PathBuf>,
-    /// A DenseNet classifier: CheXNet's, torchvision's or torchxrayvision's, as they distribute it.
+    /// A DenseNet classifier: CheXNet's, torchvision's or torchxrayvision's, as they distribute it, or RayGen's own.
     #[arg(long, value_name = "FILE", group = "parts")]
     classifier: Option<PathBuf>,
     /// The bundle to write. One that is there is replaced once the new one is complete; anything else is left alone.

@@ -121,6 +121,8 @@ async fn numbers_that_are_zero_huge_or_none_are_refused_by_field() -> TestResult
             wire.generate(request).await,
             &field_invalid("sampling.choice_temperature"),
         );
+        let request = sampling(|sampling| sampling.refinement = Some(number));
+        check(&format!("refinement = {number}"), wire.generate(request).await, &field_invalid("sampling.refinement"));
         let request = sampling(|sampling| sampling.guidance_scale = Some(number));
         check(&format!("guidance = {number}"), wire.generate(request).await, &field_invalid("sampling.guidance_scale"));
     }

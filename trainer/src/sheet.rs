@@ -20,6 +20,8 @@ pub struct Changes {
     pub temperature: Option<f32>,
     /// Noise on the confidence.
     pub choice_temperature: Option<f32>,
+    /// Share of the steps that refine.
+    pub refinement: Option<f32>,
     /// Top-k filter.
     pub top_k_filter: Option<f32>,
     /// Sampler, by name.
@@ -71,13 +73,14 @@ impl Changes {
         params.choice_temperature = self.choice_temperature.unwrap_or(params.choice_temperature);
         params.top_k_filter = self.top_k_filter.unwrap_or(params.top_k_filter);
         if let Some(name) = &self.sampler {
-            params.sampler = match name.as_str() {
+            params.change_sampler(match name.as_str() {
                 "published" => Sampler::Published,
                 "maskgit" => Sampler::Maskgit,
                 "halton" => Sampler::Halton,
                 other => bail!("--sampler {other}: give published, maskgit or halton"),
-            };
+            });
         }
+        params.refinement = self.refinement.unwrap_or(params.refinement);
         params.validate()?;
         Ok(params)
     }

@@ -54,6 +54,9 @@ pub(crate) struct GenerateArguments {
     /// Scale of the noise on confidence (maskgit sampler).
     #[arg(long, value_name = "SCALE")]
     choice_temperature: Option<f32>,
+    /// Share of the steps that refine the full grid, 0 to 0.9 (not with the published sampler).
+    #[arg(long, value_name = "SHARE")]
+    refinement: Option<f32>,
     /// Which sampler.
     #[arg(long, value_enum)]
     sampler: Option<SamplerName>,
@@ -106,6 +109,7 @@ impl GenerateArguments {
             top_k_filter: self.top_k_filter,
             guidance_scale: self.guidance,
             choice_temperature: self.choice_temperature,
+            refinement: self.refinement,
             sampler: sampler.into(),
             seed: self.seed,
         }

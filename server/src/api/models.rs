@@ -102,6 +102,7 @@ fn sampling(params: &SamplingParams) -> v1::SamplingParams {
         top_k_filter: Some(params.top_k_filter),
         guidance_scale: Some(params.guidance_scale),
         choice_temperature: Some(params.choice_temperature),
+        refinement: Some(params.refinement),
         sampler: match params.sampler {
             Sampler::Published => v1::Sampler::Published,
             Sampler::Maskgit => v1::Sampler::Maskgit,

@@ -103,9 +103,9 @@ pub(super) fn sampling(
     let mut params = model.info().default_sampling.clone();
     match v1::Sampler::try_from(asked.sampler) {
         Ok(v1::Sampler::Unspecified) => {}
-        Ok(v1::Sampler::Published) => params.sampler = Sampler::Published,
-        Ok(v1::Sampler::Maskgit) => params.sampler = Sampler::Maskgit,
-        Ok(v1::Sampler::Halton) => params.sampler = Sampler::Halton,
+        Ok(v1::Sampler::Published) => params.change_sampler(Sampler::Published),
+        Ok(v1::Sampler::Maskgit) => params.change_sampler(Sampler::Maskgit),
+        Ok(v1::Sampler::Halton) => params.change_sampler(Sampler::Halton),
         Err(_) => violations.add(
             format!("{prefix}sampling.sampler"),
             Reason::FieldInvalid,
@@ -117,6 +117,7 @@ pub(super) fn sampling(
     params.top_k_filter = asked.top_k_filter.unwrap_or(params.top_k_filter);
     params.guidance_scale = asked.guidance_scale.unwrap_or(params.guidance_scale);
     params.choice_temperature = asked.choice_temperature.unwrap_or(params.choice_temperature);
+    params.refinement = asked.refinement.unwrap_or(params.refinement);
     params.seed = asked.seed.unwrap_or_else(draw_seed);
     if let Err(error) = params.validate() {
         violations.add(

@@ -67,6 +67,7 @@ fn every_number_out_of_range_is_refused_by_its_path() {
         cases.push((Asked { top_k_filter: value, ..Asked::default() }, "sampling.top_k_filter"));
         cases.push((Asked { guidance_scale: value, ..Asked::default() }, "sampling.guidance_scale"));
         cases.push((Asked { choice_temperature: value, ..Asked::default() }, "sampling.choice_temperature"));
+        cases.push((Asked { refinement: value, ..Asked::default() }, "sampling.refinement"));
     }
     cases.push((Asked { top_k_filter: Some(1.0), ..Asked::default() }, "sampling.top_k_filter"));
     cases.push((Asked { guidance_scale: Some(0.0), ..Asked::default() }, "sampling.guidance_scale"));

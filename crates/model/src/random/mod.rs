@@ -44,6 +44,8 @@ pub enum Purpose {
     AttentionDropout = 14,
     /// Which positions are masked where the validation loss moves the learning rate.
     ValidationMask = 15,
+    /// Which tokens of a full grid are decided anew.
+    Refinement = 16,
 }
 
 /// All random numbers of one purpose under one seed.

@@ -13,7 +13,7 @@ pub(super) fn advance(state: &mut SampleState, params: &SamplingParams, logits: 
     order.rotate_left(((roll * positions as f32) as usize).min(positions.saturating_sub(1)));
 
     let undecided: Vec<usize> = order.into_iter().filter(|&position| state.ids[position] == state.mask_id()).collect();
-    let left = masked_after(state.total(), state.step, params.step_count).min(undecided.len());
+    let left = masked_after(state.total(), state.step, params.fill_steps()).min(undecided.len());
     let now = &undecided[..undecided.len() - left];
     let choices = choose(state, params, logits, codebook, now);
     for (&position, choice) in now.iter().zip(&choices) {

@@ -9,9 +9,9 @@ use super::{SampleState, SamplingParams};
 pub(super) fn advance(state: &mut SampleState, params: &SamplingParams, logits: &[f32], codebook: usize) {
     let undecided = state.undecided();
     let choices = choose(state, params, logits, codebook, &undecided);
-    let left = masked_after(state.total(), state.step, params.step_count).min(undecided.len());
+    let left = masked_after(state.total(), state.step, params.fill_steps()).min(undecided.len());
 
-    let ratio = f64::from(state.step + 1) / f64::from(params.step_count);
+    let ratio = f64::from(state.step + 1) / f64::from(params.fill_steps());
     let noise_scale = params.choice_temperature * (1.0 - ratio) as f32;
     let mut places = Randomness::new(params.seed, Purpose::Confidence).places(state.sample_index(), state.step);
     let mut ranked: Vec<(f32, usize)> = undecided

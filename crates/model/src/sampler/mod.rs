@@ -11,6 +11,7 @@ mod halton;
 mod maskgit;
 mod params;
 mod published;
+mod refine;
 mod schedule;
 mod state;
 
@@ -24,7 +25,8 @@ pub use state::SampleState;
 
 /// Takes one step: decides positions of `state` from `logits` [positions * codebook size], row-major, guided already.
 ///
-/// Positions decided before never change. After `step_count` steps no position is undecided.
+/// Positions decided before never change while the grid is filled; refinement hides some of them again, never those that the
+/// caller gave. After `step_count` steps no position is undecided.
 ///
 /// # Errors
 /// The logits have the wrong length, hold a value that is not finite, or every step was taken already. The state
@@ -32,11 +34,13 @@ pub use state::SampleState;
 pub fn advance(state: &mut SampleState, params: &SamplingParams, logits: &[f32]) -> Result<(), SamplingError> {
     let codebook = check(state, params, logits)?;
     match params.sampler {
+        _ if state.step >= params.fill_steps() => refine::advance(state, params, logits, codebook),
         Sampler::Published => published::advance(state, params, logits, codebook),
         Sampler::Maskgit => maskgit::advance(state, params, logits, codebook),
         Sampler::Halton => halton::advance(state, params, logits, codebook),
     }
     state.step += 1;
+    refine::hide(state, params);
     Ok(())
 }
 

@@ -32,6 +32,9 @@ pub struct SamplingParams {
     pub guidance_scale: f32,
     /// Scale of the Gumbel noise on the log-confidence (MaskGIT only), 0 to 100.
     pub choice_temperature: f32,
+    /// Share of the steps, 0 (none) to 0.9, that come once the grid is full and decide some of its tokens anew (not with the
+    /// published sampler).
+    pub refinement: f32,
     /// Seed of all randomness.
     pub seed: u64,
 }
@@ -46,7 +49,25 @@ impl SamplingParams {
             top_k_filter: 0.5,
             guidance_scale: 1.0,
             choice_temperature: 0.0,
+            refinement: 0.0,
             seed: 0,
+        }
+    }
+
+    /// Steps that fill the grid, at least 1; those after them refine it.
+    pub fn fill_steps(&self) -> u32 {
+        if self.sampler == Sampler::Published {
+            return self.step_count;
+        }
+        let fill = (f64::from(self.step_count) * (1.0 - f64::from(self.refinement))).ceil();
+        (fill as u32).clamp(1, self.step_count.max(1))
+    }
+
+    /// Takes another sampler; one that cannot refine is not asked to.
+    pub fn change_sampler(&mut self, sampler: Sampler) {
+        self.sampler = sampler;
+        if sampler == Sampler::Published {
+            self.refinement = 0.0;
         }
     }
 
@@ -65,6 +86,11 @@ impl SamplingParams {
         in_range("sampling.temperature", self.temperature, 0.0, 100.0, "between 0 and 100")?;
         in_range("sampling.guidance_scale", self.guidance_scale, 1.0, 50.0, "between 1 (no guidance) and 50")?;
         in_range("sampling.choice_temperature", self.choice_temperature, 0.0, 100.0, "between 0 and 100")?;
+        let (most, allowed) = match self.sampler {
+            Sampler::Published => (0.0, "0 with the published sampler"),
+            Sampler::Maskgit | Sampler::Halton => (0.9, "between 0 and 0.9"),
+        };
+        in_range("sampling.refinement", self.refinement, 0.0, most, allowed)?;
         let allowed = "at least 0 and less than 1";
         in_range("sampling.top_k_filter", self.top_k_filter, 0.0, 1.0 - f32::EPSILON / 2.0, allowed)
     }
@@ -80,6 +106,7 @@ impl Default for SamplingParams {
             top_k_filter: 0.0,
             guidance_scale: 1.0,
             choice_temperature: 4.5,
+            refinement: 0.0,
             seed: 0,
         }
     }
@@ -127,9 +154,29 @@ mod tests {
             assert_eq!(field_of(|params| params.temperature = bad), Some("sampling.temperature"));
             assert_eq!(field_of(|params| params.guidance_scale = bad), Some("sampling.guidance_scale"));
             assert_eq!(field_of(|params| params.choice_temperature = bad), Some("sampling.choice_temperature"));
+            assert_eq!(field_of(|params| params.refinement = bad), Some("sampling.refinement"));
             assert_eq!(field_of(|params| params.top_k_filter = bad), Some("sampling.top_k_filter"));
         }
         assert_eq!(field_of(|params| params.guidance_scale = 0.0), Some("sampling.guidance_scale"));
         assert_eq!(field_of(|params| params.top_k_filter = 1.0), Some("sampling.top_k_filter"));
+        assert_eq!(field_of(|params| params.refinement = 0.95), Some("sampling.refinement"));
+    }
+
+    #[test]
+    fn the_published_sampler_refuses_to_refine_and_drops_it_when_chosen_over_a_default() {
+        let mut params = SamplingParams { refinement: 0.5, ..SamplingParams::default() };
+        assert_eq!(params.validate(), Ok(()));
+        params.change_sampler(Sampler::Published);
+        assert_eq!((params.refinement, params.validate()), (0.0, Ok(())));
+        params.refinement = 0.5;
+        assert_eq!(params.validate().map_err(|error| error.field), Err("sampling.refinement"));
+    }
+
+    #[test]
+    fn refinement_leaves_at_least_one_step_to_fill_the_grid() {
+        for (step_count, refinement, fill) in [(1, 0.9, 1), (2, 0.5, 1), (3, 0.5, 2), (40, 0.5, 20), (40, 0.0, 40)] {
+            let params = SamplingParams { step_count, refinement, ..SamplingParams::default() };
+            assert_eq!(params.fill_steps(), fill, "{refinement} of {step_count}");
+        }
     }
 }

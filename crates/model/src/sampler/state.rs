@@ -13,8 +13,8 @@ pub struct SampleState {
     mask_id: u32,
     sample_index: u32,
     width: usize,
-    /// Undecided positions at the start: what the schedule runs over.
-    total: usize,
+    /// Undecided positions at the start, ascending: what the schedule runs over.
+    generated: Vec<usize>,
 }
 
 impl SampleState {
@@ -26,12 +26,12 @@ impl SampleState {
 
     /// A grid of which only the positions that hold `mask_id` are generated.
     pub fn from_canvas(ids: Vec<u32>, mask_id: u32, sample_index: u32) -> Self {
-        let total = ids.iter().filter(|&&id| id == mask_id).count();
+        let generated = (0..ids.len()).filter(|&position| ids[position] == mask_id).collect();
         let confidence = ids.iter().map(|&id| if id == mask_id { 0.0 } else { 1.0 }).collect();
         // Square unless told otherwise: only the Halton order asks for the shape.
         let side = ids.len().isqrt();
         let width = if side * side == ids.len() { side.max(1) } else { ids.len() };
-        Self { ids, confidence, step: 0, mask_id, sample_index, width, total }
+        Self { ids, confidence, step: 0, mask_id, sample_index, width, generated }
     }
 
     /// Tells the number of columns, where the grid is not square. Ignored unless it divides the positions.
@@ -58,9 +58,14 @@ impl SampleState {
         self.width
     }
 
-    /// Positions that were undecided at the start.
+    /// How many positions were undecided at the start.
     pub fn total(&self) -> usize {
-        self.total
+        self.generated.len()
+    }
+
+    /// The positions that were undecided at the start, ascending.
+    pub(super) fn generated(&self) -> &[usize] {
+        &self.generated
     }
 
     /// Undecided positions now, ascending.
@@ -76,5 +81,10 @@ impl SampleState {
     pub(super) fn decide(&mut self, position: usize, id: u32, probability: f32) {
         self.ids[position] = id;
         self.confidence[position] = probability;
+    }
+
+    pub(super) fn hide(&mut self, position: usize) {
+        self.ids[position] = self.mask_id;
+        self.confidence[position] = 0.0;
     }
 }

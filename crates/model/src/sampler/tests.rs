@@ -31,6 +31,7 @@ fn any_params() -> impl Strategy<Value = SamplingParams> {
             top_k_filter,
             guidance_scale: 1.0,
             choice_temperature,
+            refinement: 0.0,
             seed,
         },
     )
@@ -75,7 +76,38 @@ proptest! {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_tokens(params in any_params()) {
+    fn refining_hides_and_decides_again_but_never_what_the_caller_gave(
+        params in any_params(),
+        refinement in 0.1f32..0.9,
+        kept in proptest::collection::vec(any::<bool>(), 36),
+        logits_seed in any::<u64>(),
+    ) {
+        prop_assume!(params.sampler != Sampler::Published);
+        let params = SamplingParams { refinement, ..params };
+        let mask_id = CODEBOOK as u32;
+        let canvas: Vec<u32> = kept.iter().map(|&kept| if kept { 3 } else { mask_id }).collect();
+        let mut state = SampleState::from_canvas(canvas.clone(), mask_id, 5);
+        let mut refined = state.clone();
+        for step in 0..params.step_count {
+            advance(&mut refined, &params, &noise_logits(36, logits_seed, step)).unwrap();
+            for (position, &given) in canvas.iter().enumerate() {
+                prop_assert!(given == mask_id || refined.ids[position] == given);
+                prop_assert_eq!(refined.confidence[position] == 0.0, refined.ids[position] == mask_id);
+            }
+            // Until the last step that fills, it is the same generation as without refinement.
+            if step + 1 < params.fill_steps() {
+                let plain = SamplingParams { refinement: 0.0, step_count: params.fill_steps(), ..params.clone() };
+                advance(&mut state, &plain, &noise_logits(36, logits_seed, step)).unwrap();
+                prop_assert_eq!(&state, &refined);
+            }
+        }
+        prop_assert!(refined.is_complete());
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_tokens(params in any_params(), refinement in 0.0f32..0.9) {
+        let mut params = SamplingParams { refinement, ..params };
+        params.change_sampler(params.sampler);
         let state = SampleState::new(25, CODEBOOK as u32, 2);
         prop_assert_eq!(run(state.clone(), &params, 9), run(state, &params, 9));
     }
@@ -90,6 +122,23 @@ fn another_seed_or_sample_gives_other_tokens() {
         let reseeded = run(SampleState::new(64, CODEBOOK as u32, 0), &SamplingParams { seed: 1, ..params }, 1);
         assert_ne!(first.ids, sibling.ids, "{sampler:?}");
         assert_ne!(first.ids, reseeded.ids, "{sampler:?}");
+    }
+}
+
+#[test]
+fn refinement_decides_a_good_part_of_the_grid_anew() {
+    let params = SamplingParams { step_count: 8, refinement: 0.5, temperature: 2.0, ..SamplingParams::default() };
+    let mut state = SampleState::new(400, CODEBOOK as u32, 0);
+    for step in 0..params.step_count {
+        advance(&mut state, &params, &noise_logits(400, 1, step)).unwrap();
+        let hidden = state.undecided().len();
+        match step + 1 {
+            // Half of the tokens at first, then fewer; the bounds are six standard deviations of 400 draws.
+            4 => assert!((140..=260).contains(&hidden), "{hidden}"),
+            7 => assert!((65..=185).contains(&hidden), "{hidden}"),
+            8 => assert_eq!(hidden, 0),
+            _ => {}
+        }
     }
 }
 

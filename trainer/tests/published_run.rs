@@ -208,6 +208,14 @@ fn the_bundle_of_the_text_encoder_may_move_but_not_change() {
     fs::write(&config, CONFIG.replace("start_from = \"bert\"", "start_from = \"moved\"")).unwrap();
     assert_eq!(train(&config, &out, &StopSignal::default()), Outcome::Done);
 
+    // Nor does it matter what else is in the bundle: its card, say.
+    let sums = folder.path().join("moved/SHA256SUMS");
+    let listed = fs::read_to_string(&sums).unwrap();
+    let kept: Vec<&str> = listed.lines().filter(|line| !line.ends_with("README.md")).collect();
+    assert!(kept.len() < listed.lines().count());
+    fs::write(&sums, kept.join("\n")).unwrap();
+    assert_eq!(train(&config, &out, &StopSignal::default()), Outcome::Done);
+
     fs::write(
         &config,
         CONFIG.replace("start_from = \"bert\"", "start_from = \"moved\"").replace("heads = 4", "heads = 6"),

@@ -17,6 +17,8 @@ pub struct Bundle {
     source: Source,
     config: BundleConfig,
     digest: String,
+    /// File name to its lower-case hexadecimal SHA-256.
+    sums: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Bundle {
             listed(TOKENIZER_FILE, "; config.json has a text_encoder")?;
         }
         drop(sums_text);
-        Ok(Self { source, config, digest })
+        Ok(Self { source, config, digest, sums })
     }
 
     /// Its configuration.
@@ -83,6 +85,11 @@ impl Bundle {
     /// The hexadecimal SHA-256 of its `SHA256SUMS`: equal for bundles whose files are all equal.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The hexadecimal SHA-256 of one of its files, if it has that file.
+    pub fn checksum(&self, name: &str) -> Option<&str> {
+        self.sums.get(name).map(String::as_str)
     }
 
     /// The directory it was opened from, if it was.

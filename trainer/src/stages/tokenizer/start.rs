@@ -11,7 +11,7 @@ use raygen_model::vqgan::VqGanConfig;
 /// The tensors of a bundle's tokenizer.
 pub(super) struct Start {
     tensors: BTreeMap<String, Tensor>,
-    /// Tells this bundle from others.
+    /// Tells this tokenizer from others, whatever else is in its bundle.
     pub(super) digest: String,
 }
 
@@ -31,7 +31,8 @@ impl Start {
             );
         }
         let tensors = bundle.tensors(Component::VqGan, device, DType::F32).with_context(named)?;
-        Ok(Self { tensors, digest: bundle.digest().to_owned() })
+        let digest = bundle.checksum(&Component::VqGan.file()).with_context(named)?.to_owned();
+        Ok(Self { tensors, digest })
     }
 
     pub(super) fn tensor(&self, name: &str) -> Result<&Tensor> {

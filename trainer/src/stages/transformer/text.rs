@@ -11,6 +11,7 @@ use raygen_model::text_encoder::TextEncoderConfig;
 
 use crate::config::{RunConfig, TextCleaning};
 use crate::data::FilmSet;
+use crate::stages::fingerprint;
 
 /// A bundle's text encoder and how that bundle reads text.
 pub struct TextStart {
@@ -18,7 +19,7 @@ pub struct TextStart {
     pub config: TextEncoderConfig,
     /// Its tensors, by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Tells this bundle from others.
+    /// Tells this encoder and its reading of text from others, whatever else is in the bundle.
     pub digest: String,
     text: TextConfig,
     tokenizer_json: Vec<u8>,
@@ -54,11 +55,17 @@ impl TextStart {
         Ok(Self {
             config: found.clone(),
             tensors: bundle.tensors(Component::TextEncoder, device, DType::F32).with_context(named)?,
-            digest: bundle.digest().to_owned(),
+            digest: digest(&bundle).with_context(named)?,
             text: bundle.config().text.clone(),
             tokenizer_json: bundle.file(TOKENIZER_FILE).with_context(named)?.into_owned(),
         })
     }
+}
+
+fn digest(bundle: &Bundle) -> Result<String> {
+    let checksum = |file: &str| bundle.checksum(file).with_context(|| format!("its SHA256SUMS does not list {file}"));
+    let text = serde_json::to_string(&bundle.config().text)?;
+    Ok(fingerprint(&[checksum(&Component::TextEncoder.file())?, checksum(TOKENIZER_FILE)?, &text]))
 }
 
 /// How the model reads text: as the bundle that the encoder comes from does, or with the words of the training films.

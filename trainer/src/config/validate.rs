@@ -137,7 +137,7 @@ fn optimiser(stage: &str, optimiser: &OptimiserConfig) -> Result<(), Problem> {
     if !(rate > 0.0 && rate.is_finite()) {
         return Err((key("learning_rate"), format!("must be above 0, is {rate}")));
     }
-    if !(clip > 0.0) {
+    if clip.is_nan() || clip <= 0.0 {
         return Err((key("clip_norm"), format!("must be above 0, or inf for none, is {clip}")));
     }
     for (name, value) in [("beta1", optimiser.beta1), ("beta2", optimiser.beta2), ("ema_decay", optimiser.ema_decay)] {

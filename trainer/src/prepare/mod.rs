@@ -4,10 +4,14 @@
 //! A source decides what it keeps; [`Target`] says where the manifest goes, how many films it may have and how patients
 //! are dealt to splits where the source does not say. Nothing is changed in the archive.
 
+pub mod any_csv;
 mod entry;
 mod error;
 mod files;
+mod labels;
 pub mod mimic;
+pub mod nih;
+pub mod openi;
 mod output;
 mod report;
 mod section;

@@ -2,6 +2,7 @@
 
 mod common;
 mod mimic;
+mod sources;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
@@ -28,6 +29,12 @@ enum Command {
 enum Source {
     /// MIMIC-CXR-JPG: its tables, images and reports.
     Mimic(mimic::Mimic),
+    /// Indiana University's films (Open-i), as tables or as XML.
+    Openi(sources::Openi),
+    /// NIH ChestX-ray14; impressions are templates made of its labels.
+    Nih(sources::Nih),
+    /// Any CSV table with a row for each film.
+    Csv(sources::Csv),
 }
 
 impl Data {
@@ -36,6 +43,9 @@ impl Data {
         let Command::Prepare { source } = self.command;
         let (report, output): (_, Output) = match source {
             Source::Mimic(mimic) => mimic.run(),
+            Source::Openi(openi) => openi.run(),
+            Source::Nih(nih) => nih.run(),
+            Source::Csv(csv) => csv.run(),
         };
         // Its text tells its causes already.
         let report = report.map_err(|error| anyhow!("{error}"))?;

@@ -5,6 +5,8 @@
 //! are dealt to splits where the source does not say. Nothing is changed in the archive.
 
 pub mod any_csv;
+pub mod dicom;
+mod dicom_texts;
 mod entry;
 mod error;
 mod files;

@@ -1,6 +1,7 @@
 //! `raygen-trainer data prepare`: a manifest of an archive as its publisher lays it out.
 
 mod common;
+mod dicom;
 mod mimic;
 mod sources;
 
@@ -35,6 +36,8 @@ enum Source {
     Nih(sources::Nih),
     /// Any CSV table with a row for each film.
     Csv(sources::Csv),
+    /// A folder of DICOM files: they are written as PNG, and patients are hashed.
+    Dicom(dicom::Dicom),
 }
 
 impl Data {
@@ -46,6 +49,7 @@ impl Data {
             Source::Openi(openi) => openi.run(),
             Source::Nih(nih) => nih.run(),
             Source::Csv(csv) => csv.run(),
+            Source::Dicom(dicom) => dicom.run(),
         };
         // Its text tells its causes already.
         let report = report.map_err(|error| anyhow!("{error}"))?;

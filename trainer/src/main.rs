@@ -47,6 +47,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Makes manifests of archives.
+    Data(commands::data::Data),
     /// Makes a bundle of checkpoints that other programs wrote, without running anything in them.
     Import(commands::import::Import),
     /// Says what a bundle or a checkpoint holds.
@@ -123,6 +125,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Data(data) => data.run().map(|()| ExitCode::SUCCESS),
         Command::Import(import) => import.run(),
         Command::Inspect(inspect) => inspect.run().map(|()| ExitCode::SUCCESS),
         Command::Sheet {

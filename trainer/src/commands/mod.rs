@@ -1,4 +1,5 @@
 //! The subcommands that have more to them than a call.
 
+pub(crate) mod data;
 pub(crate) mod import;
 pub(crate) mod inspect;

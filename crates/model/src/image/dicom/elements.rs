@@ -54,6 +54,13 @@ impl Encoding {
 }
 
 impl<'a> Elements<'a> {
+    /// Walks a whole file.
+    pub(super) fn of_file(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        // Some files lack the 128 bytes before "DICM".
+        let start = if bytes.starts_with(b"DICM") { 0 } else { 128 };
+        Self::read(bytes.get(start..).unwrap_or_default())
+    }
+
     /// Walks a file that starts at "DICM".
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let mut walk = Walk { bytes, at: 0 };

@@ -1,5 +1,6 @@
 //! DICOM Part 10 files: radiographs in, synthetic Secondary Captures out.
 
+mod attributes;
 mod decompress;
 mod elements;
 mod pixels;
@@ -8,6 +9,7 @@ mod write;
 
 use super::{ImageError, ImageFormat};
 
+pub use attributes::{DicomAttributes, dicom_attributes};
 pub(super) use read::read;
 pub(super) use write::write;
 

@@ -12,9 +12,7 @@ use super::pixels::{Layout, Window, to_gray};
 
 /// Reads a DICOM file as a gray picture: window applied where the file has one, MONOCHROME1 inverted.
 pub(in crate::image) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<Picture, ImageError> {
-    // Some files lack the 128 bytes before "DICM".
-    let start = if bytes.starts_with(b"DICM") { 0 } else { 128 };
-    let elements = Elements::read(bytes.get(start..).unwrap_or_default())?;
+    let elements = Elements::of_file(bytes)?;
     let Some(pixels) = &elements.pixels else {
         return Err(ImageError::DicomWithoutPixels);
     };

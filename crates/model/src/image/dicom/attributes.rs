@@ -1,0 +1,35 @@
+//! What a DICOM file says of a film beside its pixels.
+
+use dicom_dictionary_std::tags;
+
+use crate::image::ImageError;
+
+use super::elements::Elements;
+
+/// Attributes of a film; `None` where the file does not have one, or has it blank.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DicomAttributes {
+    /// Patient ID (0010,0020).
+    pub patient_id: Option<String>,
+    /// Study Instance UID (0020,000D).
+    pub study_instance_uid: Option<String>,
+    /// SOP Instance UID (0008,0018).
+    pub sop_instance_uid: Option<String>,
+    /// View Position (0018,5101): AP, PA, LL, RL and others.
+    pub view_position: Option<String>,
+}
+
+/// Reads the attributes of a DICOM file.
+///
+/// # Errors
+/// The bytes are no DICOM file, or are cut short.
+pub fn dicom_attributes(bytes: &[u8]) -> Result<DicomAttributes, ImageError> {
+    let elements = Elements::of_file(bytes)?;
+    let text = |tag| elements.text(tag).filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(DicomAttributes {
+        patient_id: text(tags::PATIENT_ID),
+        study_instance_uid: text(tags::STUDY_INSTANCE_UID),
+        sop_instance_uid: text(tags::SOP_INSTANCE_UID),
+        view_position: text(tags::VIEW_POSITION),
+    })
+}

@@ -1,62 +1,23 @@
 //! Checkpoints of a stage: one safetensors file each, written to a temporary name, synced and renamed, with a checksum that is
 //! verified when read. A kill or a full disk at any moment leaves the previous one.
 
+mod error;
+mod file;
+
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
-/// How many checkpoints of a stage are kept: the newest, and the one before in case the newest turns out damaged.
-const KEPT: usize = 2;
+pub use self::error::CheckpointError;
+pub(super) use self::file::write_synced;
+use self::file::{SCORE, checksum_path, hex, read, remove, score_of, step_of, sync_folder};
 
-/// Why a checkpoint could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// The file system refused.
-    #[error("checkpoint {path}: {source} (earlier checkpoints are untouched)")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// What was read is not what was written.
-    #[error("checkpoint {path} is damaged: {reason}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What disagrees.
-        reason: String,
-    },
-    /// The checkpoint belongs to other settings or other films.
-    #[error(
-        "{path} was made with other settings or films than this configuration; give another --out, or delete {stage_folder} to train the stage again"
-    )]
-    OtherRun {
-        /// The file.
-        path: PathBuf,
-        /// The stage's folder.
-        stage_folder: PathBuf,
-    },
-    /// Nothing to go on from.
-    #[error("every checkpoint in {stage_folder} is damaged; delete that folder to begin the stage again")]
-    NoneWhole {
-        /// The stage's folder.
-        stage_folder: PathBuf,
-    },
-    /// A tensor could not be serialised.
-    #[error("checkpoint {path}: {source}")]
-    Tensor {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: candle_core::Error,
-    },
-}
+/// How many checkpoints of a stage are kept unless it says otherwise: the newest, and the one before in case the newest turns
+/// out damaged.
+const KEPT: usize = 2;
 
 /// State of a stage after `step` steps: named groups of named tensors.
 #[derive(Default)]
@@ -69,6 +30,10 @@ pub struct Checkpoint {
     pub fingerprint: String,
     /// Groups, such as `weights`, `first`, `second`, `average`.
     pub groups: BTreeMap<String, BTreeMap<String, Tensor>>,
+    /// Steps that failed and after which the stage went back to a checkpoint.
+    pub roll_backs: Vec<u64>,
+    /// Whether the stage went back to this one and has saved none since.
+    pub returned: bool,
 }
 
 impl Checkpoint {
@@ -82,29 +47,103 @@ impl Checkpoint {
 pub struct Checkpoints {
     folder: PathBuf,
     fingerprint: String,
+    kept: usize,
+    /// Steps between those that a stage goes back to, where it does.
+    back_every: Option<u64>,
 }
 
 impl Checkpoints {
     /// Checkpoints in `folder` of a stage whose settings and films have `fingerprint`.
     #[must_use]
     pub fn new(folder: &Path, fingerprint: &str) -> Self {
-        Self { folder: folder.to_owned(), fingerprint: fingerprint.to_owned() }
+        Self { folder: folder.to_owned(), fingerprint: fingerprint.to_owned(), kept: KEPT, back_every: None }
     }
 
-    /// Writes `checkpoint`, then removes all but the newest two.
+    /// The same, of which the newest `count` are kept, at least one.
+    #[must_use]
+    pub fn keeping(self, count: usize) -> Self {
+        Self { kept: count.max(1), ..self }
+    }
+
+    /// The same for a stage that goes back after a failure: to one of a multiple of `every` steps. One that was saved because
+    /// somebody stopped the stage is none of these, else where it goes would depend on that; they are kept beside the newest.
+    #[must_use]
+    pub fn going_back_by(self, every: u64) -> Self {
+        Self { back_every: Some(every.max(1)), ..self }
+    }
+
+    /// Writes `checkpoint`, then removes all but the newest two, or as many as are kept.
     ///
     /// # Errors
     /// Where the disk is full or the folder cannot be written; the checkpoints before stay.
-    pub fn save(&self, mut checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+    pub fn save(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+        // One that is saved after going back never takes the place of the one it came from: a kill must leave either.
+        let turn = match checkpoint.roll_backs.len() {
+            0 => String::new(),
+            turn => format!("_{turn}"),
+        };
+        let step = checkpoint.step;
+        self.write(checkpoint, &format!("step-{step:08}{turn}"), None)?;
+        self.remove_old();
+        Ok(())
+    }
+
+    /// Writes `checkpoint`, to which a stage goes back, then removes those of later steps, from which it failed.
+    ///
+    /// # Errors
+    /// Where the disk is full or the folder cannot be written; the checkpoints before stay.
+    pub fn save_returned(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+        let step = checkpoint.step;
+        self.save(Checkpoint { returned: true, ..checkpoint })?;
+        self.list().iter().filter(|path| step_of(path).is_some_and(|of| of > step)).for_each(|path| remove(path));
+        Ok(())
+    }
+
+    /// Writes `checkpoint` as `best.*` if `score` is above that of the one that is there, which then goes.
+    ///
+    /// # Errors
+    /// Where the disk is full or the folder cannot be written; the one before stays.
+    pub fn save_best(&self, score: f64, checkpoint: impl FnOnce() -> anyhow::Result<Checkpoint>) -> anyhow::Result<()> {
+        let before = self.named("best.");
+        let best = before.iter().filter_map(|path| score_of(path)).fold(f64::NEG_INFINITY, f64::max);
+        if score.is_nan() || score <= best {
+            return Ok(());
+        }
+        let checkpoint = checkpoint()?;
+        let name = format!("best.step-{:08}", checkpoint.step);
+        let path = self.write(checkpoint, &name, Some(score))?;
+        before.iter().filter(|old| **old != path).for_each(|old| remove(old));
+        Ok(())
+    }
+
+    /// The file of the newest checkpoint.
+    #[must_use]
+    pub fn newest(&self) -> Option<PathBuf> {
+        self.list().into_iter().next()
+    }
+
+    /// The step of the newest checkpoint, by its name.
+    #[must_use]
+    pub fn newest_step(&self) -> Option<u64> {
+        step_of(&self.newest()?)
+    }
+
+    fn write(&self, mut checkpoint: Checkpoint, name: &str, score: Option<f64>) -> Result<PathBuf, CheckpointError> {
         checkpoint.fingerprint.clone_from(&self.fingerprint);
-        let path = self.folder.join(format!("step-{:08}.safetensors", checkpoint.step));
+        let path = self.folder.join(format!("{name}.safetensors"));
         let io_error = |source| CheckpointError::Io { path: path.clone(), source };
         fs::create_dir_all(&self.folder).map_err(io_error)?;
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("step".to_owned(), checkpoint.step.to_string()),
             ("updates".to_owned(), checkpoint.updates.to_string()),
             ("fingerprint".to_owned(), checkpoint.fingerprint.clone()),
         ]);
+        if !checkpoint.roll_backs.is_empty() {
+            let steps: Vec<String> = checkpoint.roll_backs.iter().map(u64::to_string).collect();
+            metadata.insert("roll_backs".to_owned(), steps.join(" "));
+            metadata.insert("returned".to_owned(), checkpoint.returned.to_string());
+        }
+        metadata.extend(score.map(|score| (SCORE.to_owned(), score.to_string())));
         let tensors = checkpoint
             .groups
             .iter()
@@ -116,12 +155,22 @@ impl Checkpoints {
         write_synced(&checksum_path(&path), checksum.as_bytes()).map_err(io_error)?;
         write_synced(&path, &bytes).map_err(io_error)?;
         sync_folder(&self.folder).map_err(io_error)?;
-        for old in self.list().into_iter().skip(KEPT) {
-            // An old checkpoint that cannot be removed costs space, not truth.
-            let _ = fs::remove_file(checksum_path(&old));
-            let _ = fs::remove_file(old);
-        }
-        Ok(())
+        Ok(path)
+    }
+
+    /// Removes all but the newest; of one step the one that was saved after more returns counts.
+    fn remove_old(&self) {
+        let list = self.list();
+        let of_a_step: Vec<&[PathBuf]> = list.chunk_by(|a, b| step_of(a) == step_of(b)).collect();
+        of_a_step.iter().flat_map(|paths| paths.iter().skip(1)).for_each(|path| remove(path));
+        let newest: Vec<&PathBuf> = of_a_step.iter().filter_map(|paths| paths.first()).collect();
+        let needed: Vec<&PathBuf> = newest
+            .iter()
+            .copied()
+            .filter(|path| self.back_every.is_some() && self.is_return(path))
+            .take(self.kept)
+            .collect();
+        newest.into_iter().skip(self.kept).filter(|path| !needed.contains(path)).for_each(|path| remove(path));
     }
 
     /// The newest checkpoint that reads whole, or `None` where the stage has not saved yet. A damaged one is set aside as
@@ -131,8 +180,36 @@ impl Checkpoints {
     /// [`CheckpointError::OtherRun`] where the newest whole one belongs to other settings, [`CheckpointError::NoneWhole`]
     /// where there are checkpoints and all are damaged, [`CheckpointError::Io`] where one cannot be read at all.
     pub fn latest(&self, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
+        self.first_whole(self.list(), device)
+    }
+
+    /// The checkpoint that a stage goes back to after a failure. One that it went back to before, and failed from again
+    /// without reaching another, is passed over for the one before it, if there is one.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn to_go_back_to(&self, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
+        let mut returns = self.list();
+        returns.retain(|path| self.is_return(path));
+        let Some(newest) = self.first_whole(returns.clone(), device)? else { return self.latest(device) };
+        if !newest.returned {
+            return Ok(Some(newest));
+        }
+        returns.retain(|path| step_of(path).is_some_and(|step| step < newest.step));
+        match self.first_whole(returns, device) {
+            Ok(None) | Err(CheckpointError::NoneWhole { .. }) => Ok(Some(newest)),
+            other => other,
+        }
+    }
+
+    fn is_return(&self, path: &Path) -> bool {
+        let every = self.back_every.unwrap_or(1);
+        step_of(path).is_some_and(|step| step.is_multiple_of(every))
+    }
+
+    fn first_whole(&self, paths: Vec<PathBuf>, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
         let mut damaged = 0;
-        for path in self.list() {
+        for path in paths {
             match read(&path, device) {
                 Ok(checkpoint) if checkpoint.fingerprint == self.fingerprint => return Ok(Some(checkpoint)),
                 Ok(_) => return Err(CheckpointError::OtherRun { path, stage_folder: self.folder.clone() }),
@@ -154,80 +231,23 @@ impl Checkpoints {
 
     /// Paths of the checkpoints, newest first.
     fn list(&self) -> Vec<PathBuf> {
+        self.named("step-")
+    }
+
+    /// Paths of the files of tensors whose names begin so, last first.
+    fn named(&self, start: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let mut paths: Vec<_> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| {
                 let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-                name.starts_with("step-") && name.ends_with(".safetensors")
+                name.starts_with(start) && name.ends_with(".safetensors")
             })
             .collect();
         paths.sort();
         paths.reverse();
         paths
     }
-}
-
-fn read(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
-    let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
-    let bytes = fs::read(path).map_err(io_error)?;
-    let expected = match fs::read_to_string(checksum_path(path)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(damaged("its checksum is missing".to_owned()));
-        }
-        Err(error) => return Err(io_error(error)),
-    };
-    let found = hex(&Sha256::digest(&bytes));
-    if expected.trim() != found {
-        return Err(damaged(format!("its SHA-256 is {found}, written was {}", expected.trim())));
-    }
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let number = |key: &str| -> Result<u64, CheckpointError> {
-        metadata.get(key).and_then(|v| v.parse().ok()).ok_or_else(|| damaged(format!("its `{key}` is missing")))
-    };
-    let mut checkpoint = Checkpoint {
-        step: number("step")?,
-        updates: number("updates")?,
-        fingerprint: metadata.get("fingerprint").cloned().unwrap_or_default(),
-        groups: BTreeMap::new(),
-    };
-    let tensors = candle_core::safetensors::load_buffer(&bytes, device)
-        .map_err(|source| CheckpointError::Tensor { path: path.to_owned(), source })?;
-    for (name, tensor) in tensors {
-        let (group, name) = name.split_once('/').ok_or_else(|| damaged(format!("tensor {name} has no group")))?;
-        checkpoint.groups.entry(group.to_owned()).or_default().insert(name.to_owned(), tensor);
-    }
-    Ok(checkpoint)
-}
-
-fn checksum_path(path: &Path) -> PathBuf {
-    path.with_extension("sha256")
-}
-
-/// Writes through a temporary name, so that the final name only ever holds whole content.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let result = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    result
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -309,6 +329,58 @@ mod tests {
         Checkpoints::new(folder.path(), "f").save(checkpoint(5)).unwrap();
         let other = Checkpoints::new(folder.path(), "g");
         assert!(matches!(other.latest(&Device::Cpu), Err(CheckpointError::OtherRun { .. })));
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.filter(|name| name.ends_with(".safetensors")).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn as_many_are_kept_as_asked_for_and_the_best_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Checkpoints::new(folder.path(), "f").keeping(3);
+        for (step, score) in [(1, 0.5), (2, 2.5), (3, f64::NAN), (4, 2.5), (5, -1.0)] {
+            store.save(checkpoint(step)).unwrap();
+            store.save_best(score, || Ok(checkpoint(step))).unwrap();
+        }
+        let newest = [3, 4, 5].map(|step| format!("step-{step:08}.safetensors"));
+        assert_eq!(files(folder.path()), [&["best.step-00000002.safetensors".to_owned()], &newest[..]].concat());
+        assert_eq!(latest_step(&store), Some(5), "the best is not the newest");
+        store.save_best(3.0, || Ok(checkpoint(5))).unwrap();
+        assert_eq!(files(folder.path())[0], "best.step-00000005.safetensors");
+    }
+
+    #[test]
+    fn going_back_saves_beside_the_checkpoint_it_came_from_and_drops_later_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Checkpoints::new(folder.path(), "f");
+        [5, 10].into_iter().for_each(|step| store.save(checkpoint(step)).unwrap());
+        store.save_returned(Checkpoint { roll_backs: vec![12], ..checkpoint(10) }).unwrap();
+        assert_eq!(files(folder.path()), ["step-00000005.safetensors", "step-00000010_1.safetensors"]);
+        let back = store.latest(&Device::Cpu).unwrap().unwrap();
+        assert_eq!((back.step, back.returned, back.roll_backs), (10, true, vec![12]));
+        assert_eq!(store.to_go_back_to(&Device::Cpu).unwrap().unwrap().step, 5, "from 10 it failed twice");
+        store.save_returned(Checkpoint { roll_backs: vec![12, 11], ..checkpoint(5) }).unwrap();
+        assert_eq!(files(folder.path()), ["step-00000005_2.safetensors"]);
+        assert_eq!(store.to_go_back_to(&Device::Cpu).unwrap().unwrap().step, 5, "there is none before it");
+        store.save(Checkpoint { roll_backs: vec![12, 11], ..checkpoint(10) }).unwrap();
+        let newest = store.latest(&Device::Cpu).unwrap().unwrap();
+        assert_eq!((newest.step, newest.returned), (10, false));
+        assert_eq!(store.to_go_back_to(&Device::Cpu).unwrap().unwrap().step, 10);
+    }
+
+    #[test]
+    fn stops_neither_move_where_a_stage_goes_back_to_nor_push_it_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Checkpoints::new(folder.path(), "f").going_back_by(5);
+        [0, 5, 10, 11, 12, 13].into_iter().for_each(|step| store.save(checkpoint(step)).unwrap());
+        let kept = [5, 10, 12, 13].map(|step| format!("step-{step:08}.safetensors"));
+        assert_eq!(files(folder.path()), kept);
+        assert_eq!(latest_step(&store), Some(13));
+        assert_eq!(store.to_go_back_to(&Device::Cpu).unwrap().unwrap().step, 10);
     }
 
     #[test]

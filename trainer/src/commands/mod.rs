@@ -2,3 +2,4 @@
 
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod plan;

@@ -7,6 +7,7 @@ pub mod import;
 pub mod inspect;
 pub mod loss;
 pub mod optim;
+pub mod plan;
 pub mod prepare;
 pub mod run;
 pub mod sheet;

@@ -39,6 +39,8 @@ enum Command {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+    /// Says what a run will take, before it takes anything: parameters, memory, disk, steps, time. Estimates, all of them.
+    Plan(commands::plan::Plan),
     /// Says how far a run is.
     Status {
         /// The run directory.
@@ -116,6 +118,7 @@ fn run(command: Command) -> Result<ExitCode> {
             // 130 is what a shell expects of a program that was interrupted.
             Ok(if outcome == Outcome::Done { ExitCode::SUCCESS } else { ExitCode::from(130) })
         }
+        Command::Plan(plan) => plan.run(device_named).map(|()| ExitCode::SUCCESS),
         Command::Status { directory, json } => {
             let report = status::read(&directory)?;
             if json {

@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::run::memory::readable;
+use crate::run::{Checkpoints, Pace, minutes};
 
 /// Why the status cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,8 @@ pub struct Status {
     pub directory: PathBuf,
     /// Stages that have begun.
     pub stages: Vec<StageStatus>,
+    /// Whether the token cache is there.
+    pub tokens: bool,
     /// Whether the bundle is there.
     pub bundle: bool,
 }
@@ -34,6 +40,12 @@ pub struct StageStatus {
     pub steps_done: u64,
     /// Steps in all.
     pub steps: u64,
+    /// Whether all steps are done.
+    pub up_to_date: bool,
+    /// The step of the newest checkpoint: where the stage goes on after a stop.
+    pub resumes_at: Option<u64>,
+    /// How fast it went when it last said so, and how long the rest takes at that pace.
+    pub pace: Option<Pace>,
     /// The last line of each kind.
     pub last_train: Option<Map<String, Value>>,
     /// The last validation.
@@ -57,22 +69,45 @@ pub fn read(directory: &Path) -> Result<Status, StatusError> {
         let last_train = last("train");
         let steps_done = last_train.as_ref().and_then(|l| l.get("step")?.as_u64()).unwrap_or(0);
         let steps = config.get(stage).and_then(|s| s.get("steps")?.as_integer()).unwrap_or(0);
+        let steps = u64::try_from(steps).unwrap_or(0);
         stages.push(StageStatus {
             stage,
             steps_done,
-            steps: u64::try_from(steps).unwrap_or(0),
+            steps,
+            up_to_date: steps > 0 && steps_done >= steps,
+            resumes_at: Checkpoints::new(&directory.join(stage), "").newest_step(),
+            // Of a run that has got longer since, the time left was another.
+            pace: Pace::read(&directory.join(stage)).filter(|pace| pace.steps == steps),
             last_train,
             last_validation: last("validate"),
         });
     }
-    Ok(Status { directory: directory.to_owned(), stages, bundle: directory.join("bundle/config.json").exists() })
+    Ok(Status {
+        directory: directory.to_owned(),
+        stages,
+        tokens: Checkpoints::new(&directory.join("tokens"), "").newest_step().is_some(),
+        bundle: directory.join("bundle/config.json").exists(),
+    })
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.directory.display())?;
         for stage in &self.stages {
-            writeln!(f, "  {:12} {}/{} steps", stage.stage, stage.steps_done, stage.steps)?;
+            write!(f, "  {:12} {}/{} steps", stage.stage, stage.steps_done, stage.steps)?;
+            match (stage.up_to_date, stage.resumes_at) {
+                (true, _) => writeln!(f, ", up to date")?,
+                (false, Some(step)) => writeln!(f, ", under way or stopped; resumes at {step}")?,
+                (false, None) => writeln!(f, ", under way or stopped; no checkpoint yet")?,
+            }
+            if let Some(pace) = stage.pace.as_ref().filter(|_| !stage.up_to_date) {
+                let left = Duration::try_from_secs_f64(pace.seconds_left).unwrap_or(Duration::MAX);
+                write!(f, "    {:.1} films/s, {} left at step {}", pace.films_per_second, minutes(left), pace.step)?;
+                match pace.resident_bytes {
+                    Some(bytes) => writeln!(f, ", {} in memory", readable(bytes))?,
+                    None => writeln!(f)?,
+                }
+            }
             for line in [&stage.last_train, &stage.last_validation].into_iter().flatten() {
                 let values: Vec<String> = line
                     .iter()
@@ -87,6 +122,7 @@ impl fmt::Display for Status {
                 writeln!(f, "    {event} at step {step}: {}", values.join(", "))?;
             }
         }
+        writeln!(f, "  tokens       {}", if self.tokens { "there" } else { "not yet" })?;
         writeln!(f, "  bundle       {}", if self.bundle { "there" } else { "not yet" })
     }
 }
@@ -114,5 +150,25 @@ mod tests {
         let status = read(folder.path()).unwrap();
         assert_eq!((status.stages[0].steps_done, status.stages[0].steps), (2, 9));
         assert!(status.to_string().contains("2/9 steps"));
+        assert_eq!((status.stages[0].up_to_date, status.stages[0].resumes_at), (false, None));
+    }
+
+    #[test]
+    fn where_a_stage_resumes_and_how_long_it_takes_is_told_until_it_is_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = folder.path().join("tokenizer");
+        std::fs::create_dir(&stage).unwrap();
+        std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 9\n").unwrap();
+        std::fs::write(stage.join("metrics.jsonl"), "{\"step\":7,\"event\":\"train\",\"loss\":0.5}\n").unwrap();
+        std::fs::write(stage.join("step-00000004_1.safetensors"), "").unwrap();
+        let pace = Pace { step: 7, steps: 9, films_per_second: 1.5, seconds_left: 61.0, resident_bytes: Some(3 << 20) };
+        std::fs::write(stage.join("progress.json"), serde_json::to_vec(&pace).unwrap()).unwrap();
+        let text = read(folder.path()).unwrap().to_string();
+        for part in ["7/9 steps", "resumes at 4", "1.5 films/s, 0:01:01 left at step 7, 3.0 MiB in memory"] {
+            assert!(text.contains(part), "{text}");
+        }
+        std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 7\n").unwrap();
+        let text = read(folder.path()).unwrap().to_string();
+        assert!(text.contains("7/7 steps, up to date") && !text.contains("left"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics over pictures, and sheets of pictures to look at.
+//! Metrics over pictures, and sheets of pictures and plots of numbers to look at.
 //!
 //! Everything here works on plain gray pixels ([`GrayImage`]): no network, no server, no tensor library.
 
@@ -8,6 +8,7 @@ mod diversity;
 mod error;
 mod font;
 mod gray;
+pub mod plot;
 mod psnr;
 pub mod sheet;
 mod similarity;

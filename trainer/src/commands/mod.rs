@@ -3,3 +3,4 @@
 pub(crate) mod data;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod plan;

@@ -60,6 +60,14 @@ pub(super) fn is_image_channels(channels: &usize) -> bool {
     *channels == image_channels()
 }
 
+pub(super) fn keep() -> usize {
+    2
+}
+
+pub(super) fn is_keep(count: &usize) -> bool {
+    *count == keep()
+}
+
 pub(super) fn plateau_threshold() -> f64 {
     1e-4
 }

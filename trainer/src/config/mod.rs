@@ -2,6 +2,7 @@
 
 mod defaults;
 mod optimiser;
+mod safety;
 mod transformer;
 mod validate;
 
@@ -11,6 +12,7 @@ use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
+pub use self::safety::{OnFailure, Safety};
 pub use self::transformer::{
     MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
 };
@@ -130,6 +132,19 @@ pub struct TokenizerConfig {
     /// Measuring and saving.
     #[serde(default)]
     pub cadence: Cadence,
+    /// Where the loss or the gradient is no number, or the loss explodes: `stop`, or `roll_back` to the last checkpoint and go on
+    /// with half the learning rate, at most three times.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+    /// A loss above so many times the median of the hundred steps before it counts as exploded. Left out, none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explode_factor: Option<f64>,
+    /// How many checkpoints are kept: the newest.
+    #[serde(default = "defaults::keep", skip_serializing_if = "defaults::is_keep")]
+    pub keep: usize,
+    /// Keep the checkpoint of the best validation (the highest PSNR) too, as `best.*`. The bundle is of the last step all the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep_best: bool,
     /// The network.
     pub model: TokenizerModel,
 }
@@ -158,6 +173,36 @@ pub struct TokenizerModel {
     /// Sides, in pixels, of the levels with attention; one that no level has matches nothing, as in the published file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attention_resolutions: Vec<usize>,
+}
+
+impl TokenizerConfig {
+    /// What the stage keeps, and what it does where training fails.
+    #[must_use]
+    pub fn safety(&self) -> Safety {
+        Safety {
+            on_failure: self.on_failure,
+            explode_factor: self.explode_factor,
+            keep: self.keep,
+            keep_best: self.keep_best,
+        }
+    }
+
+    /// The settings that decide what the stage's weights are: the number of steps may grow later, where the run starts from
+    /// counts by its contents, and cadence and safety change no weight.
+    #[must_use]
+    pub fn identity(&self) -> Self {
+        let Safety { on_failure, explode_factor, keep, keep_best } = Safety::default();
+        Self {
+            steps: 0,
+            cadence: Cadence::default(),
+            on_failure,
+            explode_factor,
+            keep,
+            keep_best,
+            start_from: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// Stage `encode`.
@@ -202,6 +247,11 @@ impl Default for ExportConfig {
             sampling: SamplingParams::default(),
         }
     }
+}
+
+/// Keys that came later are left out where they say nothing, so that the fingerprints of older runs stay.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How weights are stored in a bundle.

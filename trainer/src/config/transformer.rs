@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use raygen_model::transformer::{Activation, TextNorm};
 use serde::{Deserialize, Serialize};
 
-use super::{Cadence, OptimiserConfig, defaults};
+use super::{Cadence, OnFailure, OptimiserConfig, Safety, defaults, is_default};
 
 /// Stage `transformer`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,10 +39,54 @@ pub struct TransformerStageConfig {
     /// Measuring and saving.
     #[serde(default)]
     pub cadence: Cadence,
+    /// Where the loss or the gradient is no number, or the loss explodes: `stop`, or `roll_back` to the last checkpoint and go on
+    /// with half the learning rate, at most three times.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+    /// A loss above so many times the median of the hundred steps before it counts as exploded. Left out, none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explode_factor: Option<f64>,
+    /// How many checkpoints are kept: the newest.
+    #[serde(default = "defaults::keep", skip_serializing_if = "defaults::is_keep")]
+    pub keep: usize,
+    /// Keep the checkpoint of the best validation (the lowest nll) too, as `best.*`. The bundle is of the last step all the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep_best: bool,
     /// The network.
     pub model: TransformerModel,
     /// The text encoder.
     pub text: TextModel,
+}
+
+impl TransformerStageConfig {
+    /// What the stage keeps, and what it does where training fails.
+    #[must_use]
+    pub fn safety(&self) -> Safety {
+        Safety {
+            on_failure: self.on_failure,
+            explode_factor: self.explode_factor,
+            keep: self.keep,
+            keep_best: self.keep_best,
+        }
+    }
+
+    /// The settings that decide what the stage's weights are: the number of steps may grow later, where the run starts from
+    /// counts by its contents, and cadence and safety change no weight.
+    #[must_use]
+    pub fn identity(&self) -> Self {
+        let Safety { on_failure, explode_factor, keep, keep_best } = Safety::default();
+        let text = TextModel { start_from: None, ..self.text.clone() };
+        Self {
+            steps: 0,
+            cadence: Cadence::default(),
+            on_failure,
+            explode_factor,
+            keep,
+            keep_best,
+            text,
+            ..self.clone()
+        }
+    }
 }
 
 /// The masked transformer.
@@ -179,11 +223,6 @@ impl TextCleaning {
             }
         }
     }
-}
-
-/// Keys that came later are left out where they say nothing, so that the fingerprints of older runs stay.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 #[cfg(test)]

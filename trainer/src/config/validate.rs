@@ -1,6 +1,6 @@
 //! What can be wrong with a run is said before anything is computed, not after the hours of an earlier stage.
 
-use super::{OptimiserConfig, RunConfig, Variant};
+use super::{OptimiserConfig, RunConfig, Safety, Variant};
 use crate::stages::tokenizer::network_config;
 use crate::stages::transformer::Shapes;
 
@@ -33,6 +33,8 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
             return Err((format!("{stage}.cadence"), "needs at least 1 step between two events".to_owned()));
         }
     }
+    safety("tokenizer", config.tokenizer.safety())?;
+    safety("transformer", config.transformer.safety())?;
     share("transformer.condition_dropout", config.transformer.condition_dropout)?;
     share("transformer.attention_dropout", config.transformer.attention_dropout)?;
     share("transformer.label_smoothing", config.transformer.label_smoothing)?;
@@ -72,6 +74,16 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
     }
     Ok(())
+}
+
+fn safety(stage: &str, safety: Safety) -> Result<(), Problem> {
+    require(safety.keep, 1, 1 << 20, &format!("{stage}.keep"), "checkpoints")?;
+    match safety.explode_factor {
+        Some(factor) if !(factor > 1.0 && factor.is_finite()) => {
+            Err((format!("{stage}.explode_factor"), format!("must be above 1, is {factor}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Keys of one variant have no meaning in the other: they are refused and not passed over.

@@ -50,6 +50,16 @@ pub struct FilmText {
     pub impression: String,
 }
 
+/// The films of a manifest that a run takes: frontal ones of the splits `train` and `val`. No pixel is read.
+pub struct FilmList {
+    /// In the manifest's order, each with its split.
+    pub films: Vec<(Film, Split)>,
+    /// How many lateral films were left out.
+    pub lateral: usize,
+    /// What a person should know of the manifest.
+    pub notices: Vec<String>,
+}
+
 /// Films of a run, all of one size.
 pub struct FilmSet {
     /// Side in pixels.
@@ -67,23 +77,19 @@ pub struct FilmSet {
     pixels: Vec<u8>,
 }
 
-impl FilmSet {
-    /// Reads the films of `manifest` at `side` pixels. Films of split `test` are never read.
+// === impl FilmList ===
+
+impl FilmList {
+    /// Reads `manifest` and sees that its films are there.
     ///
     /// # Errors
-    /// Names the manifest's line or the film that is wrong.
-    pub fn load(manifest: &Path, side: usize) -> Result<Self, FilmError> {
+    /// Names the manifest's line or the film that is wrong, or the split that is empty.
+    pub fn read(manifest: &Path) -> Result<Self, FilmError> {
         let mut manifest = Manifest::read(manifest)?;
-        for notice in &manifest.notices {
-            eprintln!("{notice}");
-        }
         // Splits first, over the whole manifest: a film that is left out may decide for the other films of its patient.
         let splits: Vec<Split> = manifest.films.iter().map(|film| manifest.split_of(film)).collect();
         let wanted = |film: &Film, split: Split| film.view != Some(View::Lateral) && split != Split::Test;
         let lateral = manifest.films.iter().filter(|film| film.view == Some(View::Lateral)).count();
-        if lateral > 0 {
-            eprintln!("{lateral} lateral films are left out: the model is for frontal ones");
-        }
         let (kept, splits): (Vec<Film>, Vec<Split>) = std::mem::take(&mut manifest.films)
             .into_iter()
             .zip(splits)
@@ -91,7 +97,38 @@ impl FilmSet {
             .unzip();
         manifest.films = kept;
         manifest.check_files()?;
-        let films: Vec<(&Film, Split)> = manifest.films.iter().zip(splits).collect();
+        let notices = manifest.notices.iter().map(ToString::to_string).collect();
+        let list = Self { films: manifest.films.into_iter().zip(splits).collect(), lateral, notices };
+        for (split, name) in [(Split::Train, "train"), (Split::Val, "val")] {
+            if list.of(split).next().is_none() {
+                return Err(FilmError::EmptySplit { manifest: manifest.file, split: name });
+            }
+        }
+        Ok(list)
+    }
+
+    /// The films of a split.
+    pub fn of(&self, split: Split) -> impl Iterator<Item = &Film> {
+        self.films.iter().filter(move |(_, of)| *of == split).map(|(film, _)| film)
+    }
+}
+
+// === impl FilmSet ===
+
+impl FilmSet {
+    /// Reads the films of `manifest` at `side` pixels. Films of split `test` are never read.
+    ///
+    /// # Errors
+    /// Names the manifest's line or the film that is wrong.
+    pub fn load(manifest: &Path, side: usize) -> Result<Self, FilmError> {
+        let list = FilmList::read(manifest)?;
+        for notice in &list.notices {
+            eprintln!("{notice}");
+        }
+        if list.lateral > 0 {
+            eprintln!("{} lateral films are left out: the model is for frontal ones", list.lateral);
+        }
+        let films: Vec<(&Film, Split)> = list.films.iter().map(|(film, split)| (film, *split)).collect();
         let decoded: Vec<Vec<u8>> =
             films.par_iter().map(|(film, _)| read_film(film, side)).collect::<Result<_, _>>()?;
         let mut set = Self {
@@ -113,11 +150,6 @@ impl FilmSet {
             set.pixels.extend_from_slice(&pixels);
             if split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
             set.texts.push(FilmText { id: film.id.clone(), impression });
-        }
-        for (split, indices) in [("train", &set.train), ("val", &set.val)] {
-            if indices.is_empty() {
-                return Err(FilmError::EmptySplit { manifest: manifest.file.clone(), split });
-            }
         }
         set.pixels_fingerprint = hex(&pixels_digest.finalize());
         set.texts_fingerprint = hex(&texts_digest.finalize());

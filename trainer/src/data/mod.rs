@@ -5,5 +5,5 @@ mod films;
 mod order;
 
 pub use augment::{random_shift, shifted};
-pub use films::{FilmError, FilmSet, FilmText};
+pub use films::{FilmError, FilmList, FilmSet, FilmText};
 pub use order::FilmOrder;

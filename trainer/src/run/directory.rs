@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! config.toml              what was asked
-//! tokenizer/               checkpoints, metrics.jsonl, samples/*.png
+//! tokenizer/               checkpoints, metrics.jsonl, events.out.tfevents.*, curves.png, samples/*.png, progress.json
 //! tokens/                  the token cache
-//! transformer/             checkpoints, metrics.jsonl, samples/*.png
+//! transformer/             the same
 //! bundle/                  the exported model
 //! lock                     held while a trainer works here
 //! ```

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+/// The event of going back to a checkpoint.
+pub(super) const ROLL_BACK: &str = "roll_back";
+
 /// An open `metrics.jsonl`.
 pub struct MetricsLog {
     path: PathBuf,
@@ -18,18 +21,36 @@ impl MetricsLog {
     /// # Errors
     /// Where the file cannot be read or written.
     pub fn open(folder: &Path, step: u64) -> io::Result<Self> {
+        Self::keep(folder, step, |_| false)
+    }
+
+    /// The same for a stage that goes back to `step`: that it went back before is not forgotten, and is written under `step`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn go_back(folder: &Path, step: u64) -> io::Result<Self> {
+        Self::keep(folder, step, |event| event == ROLL_BACK)
+    }
+
+    fn keep(folder: &Path, step: u64, always: impl Fn(&str) -> bool) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("metrics.jsonl");
         if path.exists() {
             let mut kept = String::new();
             for line in BufReader::new(File::open(&path)?).lines() {
-                let line = line?;
+                let mut line = line?;
                 // A line cut short by a kill does not parse, and goes.
-                let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
-                if value.get("step").and_then(Value::as_u64).is_some_and(|s| s <= step) {
-                    kept.push_str(&line);
-                    kept.push('\n');
+                let Ok(mut value) = serde_json::from_str::<Value>(&line) else { continue };
+                let Some(of) = value.get("step").and_then(Value::as_u64) else { continue };
+                if of > step {
+                    if !value.get("event").and_then(Value::as_str).is_some_and(&always) {
+                        continue;
+                    }
+                    value["step"] = step.into();
+                    line = value.to_string();
                 }
+                kept.push_str(&line);
+                kept.push('\n');
             }
             super::checkpoint::write_synced(&path, kept.as_bytes())?;
         }
@@ -78,5 +99,22 @@ mod tests {
         let text = fs::read_to_string(log.path()).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().all(|l| serde_json::from_str::<Value>(l).unwrap()["norm"].is_null()));
+    }
+
+    #[test]
+    fn a_stage_that_goes_back_twice_remembers_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::open(folder.path(), 0).unwrap();
+        log.write(8, "train", &[]).unwrap();
+        log.write(10, ROLL_BACK, &[("failed_step", 11.0)]).unwrap();
+        log.write(10, "train", &[]).unwrap();
+        let mut log = MetricsLog::go_back(folder.path(), 8).unwrap();
+        log.write(8, ROLL_BACK, &[("failed_step", 10.0)]).unwrap();
+        let log = MetricsLog::open(folder.path(), 8).unwrap();
+        let text = fs::read_to_string(log.path()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let failed: Vec<_> = lines.iter().filter_map(|line| line.get("failed_step")?.as_f64()).collect();
+        assert_eq!((lines.len(), failed), (3, vec![11.0, 10.0]));
+        assert!(lines.iter().all(|line| line["step"] == 8));
     }
 }

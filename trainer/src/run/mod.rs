@@ -1,15 +1,24 @@
-//! A run directory and what every stage does with it: checkpoints, metrics, progress, sample sheets, stopping.
+//! A run directory and what every stage does with it: checkpoints, metrics and curves, progress, sample sheets, stopping,
+//! going back after a failure.
 
 mod checkpoint;
+mod curves;
 mod directory;
+mod guard;
+mod journal;
+pub(crate) mod memory;
 mod metrics;
 mod progress;
 mod sheet;
 mod stop;
+mod tensorboard;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use directory::{RunDirectory, RunDirectoryError};
+pub use guard::{Failure, Guard};
+pub use journal::{Journal, Pace, Subject};
 pub use metrics::MetricsLog;
 pub use progress::StageProgress;
+pub(crate) use progress::minutes;
 pub use sheet::{SheetRow, write_sheet};
 pub use stop::StopSignal;

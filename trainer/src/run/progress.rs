@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::memory::{readable, resident_bytes};
+
 /// How often a plain line is printed where there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -36,15 +38,12 @@ impl StageProgress {
 
     /// `step` steps are done, the last with this loss, where the stage has one.
     pub fn step(&mut self, step: u64, loss: Option<f64>) {
-        let elapsed = self.started.elapsed().as_secs_f64();
-        let done = step.saturating_sub(self.first).max(1) as f64;
-        let rate = done / elapsed.max(1e-9);
-        let left = Duration::from_secs_f64(self.steps.saturating_sub(step) as f64 / rate);
+        let (films_per_second, left) = self.pace(step);
         let message = format!(
-            "{}{:.1} films/s, {} left",
+            "{}{films_per_second:.1} films/s, {} left{}",
             loss.map_or_else(String::new, |l| format!("loss {l:.4}, ")),
-            rate * self.films_per_step as f64,
-            minutes(left)
+            minutes(left),
+            resident_bytes().map_or_else(String::new, |bytes| format!(", {} in memory", readable(bytes))),
         );
         match &self.bar {
             Some(bar) => {
@@ -56,6 +55,24 @@ impl StageProgress {
                 self.last_line = Instant::now();
             }
             None => {}
+        }
+    }
+
+    /// Films a second since it started, and the time to the last step at this pace, after `step` steps.
+    #[must_use]
+    pub fn pace(&self, step: u64) -> (f64, Duration) {
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let done = step.saturating_sub(self.first).max(1) as f64;
+        let rate = done / elapsed.max(1e-9);
+        let left = Duration::from_secs_f64(self.steps.saturating_sub(step) as f64 / rate);
+        (rate * self.films_per_step as f64, left)
+    }
+
+    /// Starts again at `step`, an earlier one.
+    pub fn go_back(&mut self, step: u64) {
+        (self.first, self.started) = (step, Instant::now());
+        if let Some(bar) = &self.bar {
+            bar.set_position(step);
         }
     }
 
@@ -76,7 +93,8 @@ impl Drop for StageProgress {
     }
 }
 
-fn minutes(duration: Duration) -> String {
+/// Hours, minutes and seconds.
+pub(crate) fn minutes(duration: Duration) -> String {
     let seconds = duration.as_secs();
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -55,11 +55,13 @@ pub fn tokens(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Tokens> {
     };
     let ids = match cached {
         Some(mut checkpoint) => {
+            eprintln!("stage encode: up to date ({} films, {} views)", stage.films.len(), config.views);
             let mut group = checkpoint.take("tokens");
             let tensor = group.remove("ids").context("the token cache has no tensor `ids`; delete it")?;
             tensor.flatten_all()?.to_vec1::<u32>()?
         }
         None => {
+            eprintln!("stage encode: begins ({} films, {} views)", stage.films.len(), config.views);
             let ids = encode(stage, tokenizer)?;
             let tensor =
                 Tensor::from_slice(&ids, (stage.films.len(), config.views, positions), &candle_core::Device::Cpu)?;

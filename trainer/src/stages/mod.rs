@@ -5,6 +5,9 @@ pub mod export;
 pub mod tokenizer;
 pub mod transformer;
 
+#[cfg(test)]
+mod roll_back_tests;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
 use crate::data::FilmSet;
-use crate::run::{RunDirectory, StopSignal};
+use crate::run::{Guard, RunDirectory, StopSignal};
 
 /// What every stage works with.
 pub struct Stage<'a> {
@@ -27,7 +30,12 @@ pub struct Stage<'a> {
     pub device: &'a Device,
     /// Whether to save and stop.
     pub stop: &'a StopSignal,
+    /// Failures that a test asks for.
+    fault: Option<&'a Fault>,
 }
+
+/// A failure for tests: of (stage, step, times it went back before) the loss to be seen instead of the real one.
+type Fault = dyn Fn(&str, u64, usize) -> Option<f64>;
 
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +51,16 @@ pub enum Outcome {
 /// # Errors
 /// Says which stage could not go on and why; what was saved before stays.
 pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -> Result<Outcome> {
+    run_with(config, out, device, stop, None)
+}
+
+fn run_with(
+    config: &RunConfig,
+    out: &Path,
+    device: &Device,
+    stop: &StopSignal,
+    fault: Option<&Fault>,
+) -> Result<Outcome> {
     let directory = RunDirectory::open(out)?;
     let films = FilmSet::load(&config.manifest(), config.data.image_size)?;
     eprintln!(
@@ -52,15 +70,33 @@ pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -
         films.val.len(),
         films.side
     );
-    let stage = Stage { config, films: &films, directory: &directory, device, stop };
+    let stage = Stage { config, films: &films, directory: &directory, device, stop, fault };
     let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
     let tokens = encode::tokens(&stage, &tokenizer).context("stage encode")?;
     let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
         return Ok(Outcome::Stopped);
     };
+    eprintln!("stage export: begins");
     export::export(&stage, &tokenizer, &trained).context("stage export")?;
     eprintln!("bundle: {}", directory.bundle().display());
     Ok(Outcome::Done)
+}
+
+impl Stage<'_> {
+    /// The loss as the guard sees it.
+    fn observed(&self, stage: &str, step: u64, guard: &Guard, loss: f64) -> f64 {
+        self.fault.and_then(|fault| fault(stage, step, guard.roll_backs())).unwrap_or(loss)
+    }
+}
+
+/// Says where a stage stands before it goes on.
+fn announce(stage: &str, step: u64, steps: u64) {
+    let state = match step {
+        _ if step == steps => "up to date",
+        0 => "begins",
+        _ => "resumes",
+    };
+    eprintln!("stage {stage}: {state} ({step}/{steps})");
 }
 
 /// A checkpoint from beyond the last step would be exported as if it were from the last step.

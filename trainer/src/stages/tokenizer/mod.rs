@@ -3,6 +3,7 @@
 
 mod codebook;
 mod start;
+pub(crate) mod trial;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,15 +16,17 @@ use raygen_nn::{Parameters, straight_through};
 use self::codebook::CodebookAverages;
 use self::start::Start;
 pub(super) use self::validate::pictures;
-use super::{Stage, fingerprint, refuse_fewer_steps};
+use super::{Stage, announce, fingerprint, refuse_fewer_steps};
 use crate::config::{RunConfig, TokenizerConfig};
 use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
 use crate::loss::structure_loss;
 use crate::optim::{AdamW, MovingAverage, learning_rate};
-use crate::run::{Checkpoint, Checkpoints, MetricsLog, StageProgress};
+use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
 
+/// The stage.
+const NAME: &str = "tokenizer";
 /// The codebook's tensor: it follows moving averages instead of a gradient.
-const CODEBOOK: &str = "quantize.embedding.weight";
+pub(crate) const CODEBOOK: &str = "quantize.embedding.weight";
 /// Scales of the structure loss.
 const STRUCTURE_SCALES: usize = 3;
 
@@ -90,38 +93,48 @@ struct Losses {
 pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let config = &stage.config.tokenizer;
     let shape = network_config(stage.config);
-    let folder = stage.directory.stage("tokenizer");
+    let folder = stage.directory.stage(NAME);
     let start = stage.config.tokenizer_start().map(|bundle| Start::read(&bundle, &shape, stage.device)).transpose()?;
     let identity = identity(stage.config, &stage.films.pixels_fingerprint, start.as_ref())?;
-    let checkpoints = Checkpoints::new(&folder, &identity);
-    let mut training = Training::new(stage, &shape, start)?;
+    let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
+    let mut training = Training::new(stage.config, &shape, start, stage.device)?;
+    let mut guard = Guard::new(NAME, config.safety());
+    if guard.goes_back() {
+        checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
+    }
     let mut step = match checkpoints.latest(stage.device)? {
-        Some(checkpoint) => training.restore(checkpoint)?,
+        Some(mut checkpoint) => {
+            guard.restore(&mut checkpoint)?;
+            training.restore(checkpoint)?
+        }
         None => 0,
     };
     refuse_fewer_steps("tokenizer.steps", step, config.steps)?;
     // Only now: a configuration that does not fit what is there must not replace the record of what made it.
     stage.directory.record(stage.config)?;
+    announce(NAME, step, config.steps);
     if step < config.steps {
-        let mut log = MetricsLog::open(&folder, step)?;
+        if guard.goes_back() && checkpoints.newest().is_none() {
+            checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
+        }
+        let subject =
+            Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
+        let mut journal = Journal::open(&folder, &subject, step)?;
         let mut order = FilmOrder::new(stage.config.seed, stage.films.train.len());
-        let mut progress = StageProgress::new("tokenizer", step, config.steps, config.batch);
         while step < config.steps {
-            let rate = learning_rate(&config.optimiser, step, config.steps);
+            let rate = learning_rate(&config.optimiser, step, config.steps) * guard.learning_rate_factor();
             let images = batch(stage, &mut order, step)?;
             let losses = training.step(config, &images, step, rate)?;
-            if !losses.total.is_finite() || !losses.gradient_norm.is_finite() {
-                bail!(
-                    "the loss is {} and the gradient's norm {} at step {step}; the last checkpoint in {} is from before: \
-                     lower tokenizer.optimiser.learning_rate and run again",
-                    losses.total,
-                    losses.gradient_norm,
-                    folder.display()
-                );
+            let seen = stage.observed(NAME, step, &guard, losses.total);
+            if let Some(failure) = guard.failure(step, seen, losses.gradient_norm) {
+                step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
+                checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
+                journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
+                continue;
             }
             step += 1;
-            progress.step(step, Some(losses.total));
-            log.write(
+            journal.step(step, losses.total);
+            journal.write(
                 step,
                 "train",
                 &[
@@ -143,7 +156,7 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
                     stage.device,
                     &folder.join(format!("samples/step-{step:06}.png")),
                 )?;
-                log.write(
+                journal.write(
                     step,
                     "validate",
                     &[
@@ -152,34 +165,40 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
                         ("perplexity", report.perplexity),
                     ],
                 )?;
-                progress.say(&format!(
+                journal.draw_curves();
+                journal.say(&format!(
                     "tokenizer step {step}: val PSNR {:.2} dB, {} of {} codes in use, perplexity {:.0}",
                     report.psnr, report.codes_used, shape.codebook_size, report.perplexity
                 ));
+                if config.keep_best {
+                    checkpoints.save_best(report.psnr, || guard.record(training.checkpoint(step)?))?;
+                }
             }
             let stopping = stage.stop.raised();
             if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
-                checkpoints.save(training.checkpoint(step)?)?;
+                checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
             }
             if stopping && step < config.steps {
-                progress.say(&format!("tokenizer: saved at step {step}; the same command goes on from there"));
+                journal.draw_curves();
+                journal.say(&format!("tokenizer: saved at step {step}; the same command goes on from there"));
                 return Ok(None);
             }
         }
     }
     let tensors = training.exported();
     let network = build(&shape, &tensors, stage.device)?;
-    let fingerprint = fingerprint(&[&identity, &config.steps.to_string()]);
+    let (steps, history) = (config.steps.to_string(), guard.history());
+    let mut parts = vec![identity.as_str(), &steps];
+    // After a failure the weights depend on it too; without one, the fingerprint is what it always was.
+    parts.extend((!history.is_empty()).then_some(history.as_str()));
+    let fingerprint = fingerprint(&parts);
     let validation_psnr = validate::validate(&network, stage.films, stage.device)?.psnr;
     Ok(Some(Tokenizer { config: shape, tensors, network, fingerprint, validation_psnr }))
 }
 
-/// What makes two runs of this stage the same run. The number of steps may grow later, and cadence changes no weight.
+/// What makes two runs of this stage the same run.
 fn identity(config: &RunConfig, films: &str, start: Option<&Start>) -> Result<String> {
-    // What a run starts from counts by its contents: the bundle may be moved.
-    let settings =
-        TokenizerConfig { steps: 0, cadence: Default::default(), start_from: None, ..config.tokenizer.clone() };
-    let settings = toml::to_string(&settings).context("settings")?;
+    let settings = toml::to_string(&config.tokenizer.identity()).context("settings")?;
     let seed = config.seed.to_string();
     let mut parts = vec!["tokenizer", &settings, &seed, films];
     parts.extend(start.map(|start| start.digest.as_str()));
@@ -223,9 +242,9 @@ pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, d
 // === impl Training ===
 
 impl Training {
-    fn new(stage: &Stage<'_>, shape: &VqGanConfig, start: Option<Start>) -> Result<Self> {
-        let config = &stage.config.tokenizer;
-        let parameters = Parameters::initialised(stage.config.seed, stage.device);
+    fn new(run: &RunConfig, shape: &VqGanConfig, start: Option<Start>, device: &Device) -> Result<Self> {
+        let config = &run.tokenizer;
+        let parameters = Parameters::initialised(run.seed, device);
         let network = VqGan::new(shape, parameters.builder(DType::F32))?;
         let named = parameters.named();
         let fresh = start.is_none();
@@ -239,8 +258,7 @@ impl Training {
             .into_iter()
             .find_map(|(name, var)| (name == CODEBOOK).then_some(var))
             .with_context(|| format!("the tokenizer has no tensor {CODEBOOK}"))?;
-        let mut codebook =
-            CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, stage.config.seed)?;
+        let mut codebook = CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, run.seed)?;
         if !fresh {
             codebook.start_from_codes()?;
         }
@@ -295,7 +313,6 @@ impl Training {
         Ok(Checkpoint {
             step,
             updates,
-            fingerprint: String::new(),
             groups: BTreeMap::from([
                 ("weights".to_owned(), weights),
                 ("first".to_owned(), first.clone()),
@@ -303,6 +320,7 @@ impl Training {
                 ("average".to_owned(), self.average.averages().clone()),
                 ("codebook".to_owned(), self.codebook.state()?),
             ]),
+            ..Checkpoint::default()
         })
     }
 

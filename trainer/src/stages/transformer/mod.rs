@@ -4,12 +4,13 @@ mod batch;
 mod likeness;
 mod network;
 mod text;
+pub(crate) mod trial;
 mod validate;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use raygen_model::text::{TextConfig, TextTokenizer};
 use raygen_nn::{cross_entropy, cross_entropy_of_likeness};
 
@@ -19,11 +20,13 @@ pub use self::network::{Networks, Shapes};
 pub use self::text::TextStart;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
-use super::{Stage, fingerprint, refuse_fewer_steps};
-use crate::config::{RunConfig, TextModel, TransformerStageConfig};
+use super::{Stage, announce, fingerprint, refuse_fewer_steps};
+use crate::config::RunConfig;
 use crate::optim::{AdamW, MovingAverage, Plateau, learning_rate};
-use crate::run::{Checkpoint, Checkpoints, MetricsLog, StageProgress};
+use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
 
+/// The stage.
+const NAME: &str = "transformer";
 /// Group of the plateau rule's state in a checkpoint.
 const PLATEAU: &str = "plateau";
 
@@ -43,6 +46,15 @@ pub struct Trained {
     pub validation: validate::Report,
 }
 
+/// How many word pieces the text encoder of `config` has for the training impressions `impressions`.
+///
+/// # Errors
+/// The tokenizer cannot be built.
+pub fn vocabulary<'t>(config: &RunConfig, impressions: impl Iterator<Item = &'t str>) -> Result<usize> {
+    let words = text::training_words(impressions, config.transformer.text.cleaning);
+    Ok(text::reading(config, &words, None, false)?.1.vocabulary_size())
+}
+
 /// Everything that changes from step to step.
 struct Training {
     networks: Networks,
@@ -60,8 +72,9 @@ struct Training {
 /// Where the loss is no number, or a file cannot be written.
 pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Result<Option<Trained>> {
     let config = &stage.config.transformer;
-    let folder = stage.directory.stage("transformer");
-    let words = text::training_words(stage.films, config.text.cleaning);
+    let folder = stage.directory.stage(NAME);
+    let impressions = stage.films.train.iter().map(|film| stage.films.texts[*film].impression.as_str());
+    let words = text::training_words(impressions, config.text.cleaning);
     let start = stage.config.text_start();
     let start = start.map(|bundle| TextStart::read(&bundle, stage.config, stage.device)).transpose()?;
     let shapes = Shapes::new(stage.config, &tokenizer.config, 0);
@@ -69,47 +82,63 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     let (text_config, text) = text::reading(stage.config, &words, start.as_ref(), pad_to_maximum)?;
     let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size()).with_text_encoder(start.as_ref());
     let identity = identity(stage.config, &tokens.fingerprint, &stage.films.texts_fingerprint, start.as_ref())?;
-    let checkpoints = Checkpoints::new(&folder, &identity);
-    let mut training = Training::new(stage, &shapes, tokenizer, start.as_ref())?;
+    let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
+    let mut training = Training::new(stage.config, &shapes, tokenizer, start.as_ref(), stage.device)?;
     drop(start);
+    let mut guard = Guard::new(NAME, config.safety());
+    if guard.goes_back() {
+        checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
+    }
     let mut step = match checkpoints.latest(stage.device)? {
-        Some(checkpoint) => training.restore(checkpoint)?,
+        Some(mut checkpoint) => {
+            guard.restore(&mut checkpoint)?;
+            training.restore(checkpoint)?
+        }
         None => 0,
     };
     refuse_fewer_steps("transformer.steps", step, config.steps)?;
+    announce(NAME, step, config.steps);
     let mut batches = Batches::new(stage, tokens, &text, &shapes)?;
     if step < config.steps {
-        let mut log = MetricsLog::open(&folder, step)?;
-        let mut progress = StageProgress::new("transformer", step, config.steps, config.batch);
+        if guard.goes_back() && checkpoints.newest().is_none() {
+            checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
+        }
+        let subject =
+            Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
+        let mut journal = Journal::open(&folder, &subject, step)?;
         while step < config.steps {
             let rate = match &training.plateau {
                 Some(plateau) => plateau.learning_rate(),
                 None => learning_rate(&config.optimiser, step, config.steps),
-            };
+            } * guard.learning_rate_factor();
             let batch = batches.train(step)?;
             let (loss, gradient_norm) = training.step(stage.config, &batch, step, rate)?;
-            if !loss.is_finite() || !gradient_norm.is_finite() {
-                bail!(
-                    "the loss is {loss} and the gradient's norm {gradient_norm} at step {step}; the last checkpoint in {} is \
-                     from before: lower transformer.optimiser.learning_rate and run again",
-                    folder.display()
-                );
+            let seen = stage.observed(NAME, step, &guard, loss);
+            if let Some(failure) = guard.failure(step, seen, gradient_norm) {
+                step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
+                checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
+                journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
+                continue;
             }
             step += 1;
-            progress.step(step, Some(loss));
-            log.write(step, "train", &[("loss", loss), ("gradient_norm", gradient_norm), ("learning_rate", rate)])?;
+            journal.step(step, loss);
+            journal.write(
+                step,
+                "train",
+                &[("loss", loss), ("gradient_norm", gradient_norm), ("learning_rate", rate)],
+            )?;
             if let (Some(epoch), Some(plateau)) = (batches.ended_epoch(step), config.optimiser.plateau) {
                 let masked = batches.validation_once(plateau.masks, epoch)?;
                 let loss = validate::masked_loss(&training.averaged(&shapes)?, &masked)?;
-                let rate = training.observe(loss);
-                log.write(step, "epoch", &[("validation_loss", loss), ("learning_rate", rate)])?;
+                let rate = training.observe(loss) * guard.learning_rate_factor();
+                journal.write(step, "epoch", &[("validation_loss", loss), ("learning_rate", rate)])?;
             }
             if step % config.cadence.validate_every == 0 || step == config.steps {
                 let networks = training.averaged(&shapes)?;
                 let report = validate::validate(&networks, &batches)?;
                 let sheet = folder.join(format!("samples/step-{step:06}.png"));
                 validate::draw(&networks, stage, tokenizer, &text, &sheet)?;
-                log.write(
+                journal.write(
                     step,
                     "validate",
                     &[
@@ -118,17 +147,22 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
                         ("accuracy", report.accuracy),
                     ],
                 )?;
-                progress.say(&format!(
+                journal.draw_curves();
+                journal.say(&format!(
                     "transformer step {step}: val {:.4} nats a masked token, {:.4} without the text, accuracy {:.3}",
                     report.nll, report.nll_without_text, report.accuracy
                 ));
+                if config.keep_best {
+                    checkpoints.save_best(-report.nll, || guard.record(training.checkpoint(step)?))?;
+                }
             }
             let stopping = stage.stop.raised();
             if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
-                checkpoints.save(training.checkpoint(step)?)?;
+                checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
             }
             if stopping && step < config.steps {
-                progress.say(&format!("transformer: saved at step {step}; the same command goes on from there"));
+                journal.draw_curves();
+                journal.say(&format!("transformer: saved at step {step}; the same command goes on from there"));
                 return Ok(None);
             }
         }
@@ -139,12 +173,9 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     Ok(Some(Trained { shapes, text, text_config, transformer, text_encoder, validation }))
 }
 
-/// What makes two runs of this stage the same run. The number of steps may grow later, and cadence changes no weight.
+/// What makes two runs of this stage the same run.
 fn identity(config: &RunConfig, tokens: &str, texts: &str, start: Option<&TextStart>) -> Result<String> {
-    // What a run starts from counts by its contents: the bundle may be moved.
-    let text = TextModel { start_from: None, ..config.transformer.text.clone() };
-    let settings = TransformerStageConfig { steps: 0, cadence: Default::default(), text, ..config.transformer.clone() };
-    let settings = toml::to_string(&settings).context("settings")?;
+    let settings = toml::to_string(&config.transformer.identity()).context("settings")?;
     let seed = config.seed.to_string();
     let mut parts = vec!["transformer", &settings, &seed, tokens, texts];
     parts.extend(start.map(|start| start.digest.as_str()));
@@ -154,11 +185,17 @@ fn identity(config: &RunConfig, tokens: &str, texts: &str, start: Option<&TextSt
 // === impl Training ===
 
 impl Training {
-    fn new(stage: &Stage<'_>, shapes: &Shapes, tokenizer: &Tokenizer, start: Option<&TextStart>) -> Result<Self> {
-        let config = &stage.config.transformer;
-        let networks = Networks::initialised(shapes, start, config.text.frozen, stage.config.seed, stage.device)?;
+    fn new(
+        run: &RunConfig,
+        shapes: &Shapes,
+        tokenizer: &Tokenizer,
+        start: Option<&TextStart>,
+        device: &Device,
+    ) -> Result<Self> {
+        let config = &run.transformer;
+        let networks = Networks::initialised(shapes, start, config.text.frozen, run.seed, device)?;
         if config.start_from_codebook {
-            networks.start_from_codebook(tokenizer, stage.config.seed)?;
+            networks.start_from_codebook(tokenizer, run.seed)?;
         }
         Ok(Self {
             optimiser: AdamW::new(config.optimiser, &networks.trained())?,
@@ -218,7 +255,7 @@ impl Training {
         if let Some(plateau) = &self.plateau {
             groups.insert(PLATEAU.to_owned(), BTreeMap::from([("state".to_owned(), plateau.state()?)]));
         }
-        Ok(Checkpoint { step, updates, fingerprint: String::new(), groups })
+        Ok(Checkpoint { step, updates, groups, ..Checkpoint::default() })
     }
 
     fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<u64> {

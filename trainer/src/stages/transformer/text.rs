@@ -10,7 +10,6 @@ use raygen_model::text::{Normaliser, TextConfig, TextTokenizer};
 use raygen_model::text_encoder::TextEncoderConfig;
 
 use crate::config::{RunConfig, TextCleaning};
-use crate::data::FilmSet;
 use crate::stages::fingerprint;
 
 /// A bundle's text encoder and how that bundle reads text.
@@ -100,13 +99,11 @@ pub(super) fn reading(
 }
 
 /// The distinct words of the training impressions, cleaned and normalised, in alphabetical order.
-pub(super) fn training_words(films: &FilmSet, cleaning: TextCleaning) -> Vec<String> {
+pub(super) fn training_words<'t>(impressions: impl Iterator<Item = &'t str>, cleaning: TextCleaning) -> Vec<String> {
     let normaliser = Normaliser::Plain;
-    let words: BTreeSet<String> = films
-        .train
-        .iter()
-        .flat_map(|film| {
-            let text = normaliser.apply(&cleaning.apply(&films.texts[*film].impression));
+    let words: BTreeSet<String> = impressions
+        .flat_map(|impression| {
+            let text = normaliser.apply(&cleaning.apply(impression));
             text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         })
         .collect();

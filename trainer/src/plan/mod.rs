@@ -1,0 +1,244 @@
+//! What a run will take, before it takes anything: parameters, memory, disk, steps and, by a few steps on noise, time.
+
+mod measure;
+mod memory;
+mod networks;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use raygen_manifest::{Film, Split};
+use raygen_model::bundle::Bundle;
+use serde::Serialize;
+
+pub use self::measure::{Measured, Times};
+pub use self::memory::Memory;
+pub use self::networks::Network;
+use crate::config::{Cadence, RunConfig};
+use crate::data::FilmList;
+use crate::run::memory::{available_bytes, peak_resident_bytes};
+use crate::stages::tokenizer::network_config;
+use crate::stages::transformer::{Shapes, vocabulary};
+
+/// A forward pass takes about this share of a step.
+const FORWARD: f64 = 1.0 / 3.0;
+/// Forward passes over a validation film: four masks, with and without the text.
+const FORWARDS_PER_FILM: f64 = 8.0;
+/// Films on a sheet: three impressions of eight samples.
+const SAMPLES: f64 = 24.0;
+
+/// What a run will take. Bytes and seconds are estimates.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The run.
+    pub name: String,
+    /// Where it writes.
+    pub out: PathBuf,
+    /// Whether a run is there already, which would go on.
+    pub out_holds_a_run: bool,
+    /// The films.
+    pub films: Films,
+    /// The networks.
+    pub networks: [Network; 3],
+    /// The stages that train.
+    pub stages: [StagePlan; 2],
+    /// The token cache.
+    pub encode: EncodePlan,
+    /// Memory that the machine has left, where it can be told.
+    pub available_bytes: Option<u64>,
+    /// The most that this process had in memory while steps were timed, where they were.
+    pub measured_peak_bytes: Option<u64>,
+    /// Why times are missing.
+    pub not_measured: Option<String>,
+    /// Seconds of the whole run, where all of its stages were timed.
+    pub seconds: Option<f64>,
+}
+
+/// The films of the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Films {
+    /// To learn from.
+    pub train: usize,
+    /// To validate on.
+    pub val: usize,
+    /// Lateral ones, left out.
+    pub lateral: usize,
+}
+
+/// A stage that trains.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StagePlan {
+    /// Which.
+    pub stage: &'static str,
+    /// Steps.
+    pub steps: u64,
+    /// Films a step.
+    pub batch: usize,
+    /// How often each film is seen.
+    pub epochs: f64,
+    /// In memory.
+    pub memory: Memory,
+    /// On disk, all checkpoints that are kept.
+    pub checkpoint_bytes: u64,
+    /// A step on this machine.
+    pub step: Option<Measured>,
+    /// Seconds of all steps and validations.
+    pub seconds: Option<f64>,
+}
+
+/// The token cache.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EncodePlan {
+    /// Token grids.
+    pub grids: usize,
+    /// Tokens of a grid.
+    pub tokens: usize,
+    /// On disk.
+    pub bytes: u64,
+    /// A grid on this machine.
+    pub grid: Option<Measured>,
+    /// Seconds of all.
+    pub seconds: Option<f64>,
+}
+
+impl Plan {
+    /// Plans `config`, which would write to `out`; times it on the device, if one is given.
+    ///
+    /// # Errors
+    /// What a run would stop with at its start: a wrong manifest, a film that is not there, a bundle that does not fit.
+    pub fn make(config: &RunConfig, out: &Path, device: Option<&Device>) -> Result<Self> {
+        let films = FilmList::read(&config.manifest())?;
+        let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
+        let words = vocabulary(config, films.of(Split::Train).filter_map(|film| film.impression.as_deref()))?;
+        let tokenizer = network_config(config);
+        let mut shapes = Shapes::new(config, &tokenizer, words);
+        if let Some(bundle) = config.text_start() {
+            let named = || format!("transformer.text.start_from: the bundle {}", bundle.display());
+            let bundle = Bundle::open(&bundle).with_context(named)?;
+            let found = bundle.config().components.text_encoder.clone();
+            shapes.text_encoder = found.with_context(|| format!("{} has no text encoder", named()))?;
+        }
+        if let Some(bundle) = config.tokenizer_start() {
+            Bundle::open(&bundle).with_context(|| format!("tokenizer.start_from: the bundle {}", bundle.display()))?;
+        }
+        let networks = networks::count(config, &shapes)?;
+        let text_length = match shapes.transformer.pads_text_to_maximum() {
+            true => config.transformer.text.max_tokens,
+            false => longest(&films).min(config.transformer.text.max_tokens),
+        };
+        let [vqgan, transformer, text] = &networks;
+        let vqgan_activations = if config.tokenizer.steps == 0 { 0 } else { memory::tokenizer_activations(config) };
+        let mut plan = Self {
+            name: config.name.clone(),
+            out: out.to_owned(),
+            out_holds_a_run: out.join("config.toml").exists(),
+            films: Films { train, val, lateral: films.lateral },
+            stages: [
+                StagePlan {
+                    stage: "tokenizer",
+                    steps: config.tokenizer.steps,
+                    batch: config.tokenizer.batch,
+                    epochs: epochs(config.tokenizer.steps, config.tokenizer.batch, train),
+                    memory: Memory::of(&[vqgan], vqgan_activations),
+                    checkpoint_bytes: Memory::checkpoint(&[vqgan])
+                        * kept(config.tokenizer.steps, &config.tokenizer.safety()),
+                    step: None,
+                    seconds: None,
+                },
+                StagePlan {
+                    stage: "transformer",
+                    steps: config.transformer.steps,
+                    batch: config.transformer.batch,
+                    epochs: epochs(config.transformer.steps, config.transformer.batch, train),
+                    memory: Memory::of(
+                        &[transformer, text],
+                        memory::transformer_activations(config, text_length as u64),
+                    ),
+                    checkpoint_bytes: Memory::checkpoint(&[transformer, text])
+                        * kept(config.transformer.steps, &config.transformer.safety()),
+                    step: None,
+                    seconds: None,
+                },
+            ],
+            encode: EncodePlan {
+                grids: (train + val) * config.encode.views,
+                tokens: tokenizer.positions(),
+                bytes: 4 * ((train + val) * config.encode.views * tokenizer.positions()) as u64,
+                grid: None,
+                seconds: None,
+            },
+            networks,
+            available_bytes: available_bytes(),
+            measured_peak_bytes: None,
+            not_measured: None,
+            seconds: None,
+        };
+        plan.measure(config, (text_length, shapes.text_encoder.vocab_size), device)?;
+        Ok(plan)
+    }
+
+    fn measure(&mut self, config: &RunConfig, text: (usize, usize), device: Option<&Device>) -> Result<()> {
+        let Some(device) = device else {
+            self.not_measured = Some("--no-measure".to_owned());
+            return Ok(());
+        };
+        let needed = self.stages.iter().map(|stage| stage.memory.total()).max().unwrap_or(0);
+        // On a GPU the memory that counts is not the machine's.
+        if let Some(available) = self.available_bytes.filter(|available| device.is_cpu() && needed > *available) {
+            let (needed, available) = (crate::run::memory::readable(needed), crate::run::memory::readable(available));
+            self.not_measured = Some(format!("it needs about {needed} of memory, and {available} are left"));
+            return Ok(());
+        }
+        let times = measure::measure(config, text, device)?;
+        self.measured_peak_bytes = peak_resident_bytes();
+        let val = self.films.val as f64;
+        let [tokenizer, transformer] = &mut self.stages;
+        let sampling = &config.export.sampling;
+        let passes = if sampling.guidance_scale == 1.0 { 1.0 } else { 2.0 };
+        let sheet = SAMPLES * f64::from(sampling.step_count) * passes;
+        tokenizer.take(times.tokenizer, &config.tokenizer.cadence, val);
+        transformer.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet);
+        self.encode.grid = times.encode;
+        self.encode.seconds = times.encode.map(|grid| grid.seconds * self.encode.grids as f64);
+        let parts = [tokenizer.seconds, self.encode.seconds, transformer.seconds];
+        self.seconds = parts.into_iter().sum();
+        if self.seconds.is_none() {
+            self.not_measured = Some("a step takes too long here to be timed in 20 s".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl StagePlan {
+    /// Takes the time of a step in; each validation is `forwards` forward passes of one film.
+    fn take(&mut self, step: Option<Measured>, cadence: &Cadence, forwards: f64) {
+        if self.steps == 0 {
+            self.seconds = Some(0.0);
+            return;
+        }
+        self.step = step;
+        self.seconds = step.map(|step| {
+            // One at the last step whatever the cadence, and one for the report of the end.
+            let validations = (self.steps.div_ceil(cadence.validate_every) + 1) as f64;
+            let forward = step.seconds / self.batch as f64 * FORWARD;
+            self.steps as f64 * step.seconds + validations * forwards * forward
+        });
+    }
+}
+
+fn epochs(steps: u64, batch: usize, films: usize) -> f64 {
+    steps as f64 * batch as f64 / films.max(1) as f64
+}
+
+/// Checkpoints on disk at the end; while one is written there is one more.
+fn kept(steps: u64, safety: &crate::config::Safety) -> u64 {
+    if steps == 0 { 0 } else { safety.keep as u64 + u64::from(safety.keep_best) }
+}
+
+/// Word pieces of the longest impression: most words are one piece or two, and there are a start and an end.
+fn longest(films: &FilmList) -> usize {
+    let pieces = |film: &Film| film.impression.as_deref().map_or(0, |text| text.split_whitespace().count()) * 3 / 2 + 2;
+    films.films.iter().map(|(film, _)| pieces(film)).max().unwrap_or(2)
+}

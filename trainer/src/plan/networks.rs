@@ -1,0 +1,109 @@
+//! How large the networks of a run are, counted without making a single weight.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use raygen_model::text_encoder::TextEncoder;
+use raygen_model::transformer::Transformer;
+use raygen_model::vqgan::VqGan;
+use serde::Serialize;
+
+use crate::config::RunConfig;
+use crate::stages::tokenizer::{CODEBOOK, network_config};
+use crate::stages::transformer::Shapes;
+
+/// A network of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// Which.
+    pub name: &'static str,
+    /// Numbers in all its tensors.
+    pub parameters: u64,
+    /// Those that follow a gradient.
+    pub trained: u64,
+    /// Whether it is taken as it is: without moments and average.
+    pub frozen: bool,
+}
+
+/// The networks of `config`, the text encoder with the shape that `shapes` has.
+pub(super) fn count(config: &RunConfig, shapes: &Shapes) -> Result<[Network; 3]> {
+    let tokenizer = counted(|vb| VqGan::new(&network_config(config), vb).map(drop).map_err(Into::into))?;
+    let transformer = counted(|vb| Transformer::new(&shapes.transformer, vb).map(drop).map_err(Into::into))?;
+    let text = counted(|vb| TextEncoder::new(&shapes.text_encoder, vb).map(drop).map_err(Into::into))?;
+    let sum = |sizes: &BTreeMap<String, u64>, of: &dyn Fn(&str) -> bool| {
+        sizes.iter().filter(|(name, _)| of(name)).map(|(_, size)| size).sum::<u64>()
+    };
+    let network = |name, sizes: &BTreeMap<String, u64>, frozen: bool, learns: &dyn Fn(&str) -> bool| Network {
+        name,
+        parameters: sum(sizes, &|_| true),
+        trained: if frozen { 0 } else { sum(sizes, learns) },
+        frozen,
+    };
+    Ok([
+        network("tokenizer", &tokenizer, config.tokenizer.steps == 0, &|name| name != CODEBOOK),
+        network("transformer", &transformer, false, &|name| !shapes.transformer.is_unused(name)),
+        network("text encoder", &text, config.transformer.text.frozen, &|_| true),
+    ])
+}
+
+/// Sizes by tensor name of what a network asks for while it is built.
+fn counted(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<BTreeMap<String, u64>> {
+    let counter = Counter::default();
+    build(VarBuilder::from_backend(Box::new(counter.clone()), DType::F32, Device::Cpu))?;
+    let sizes = counter.0.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(sizes.clone())
+}
+
+/// Hands out tensors of the right shape behind which there is one zero.
+#[derive(Clone, Default)]
+struct Counter(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl SimpleBackend for Counter {
+    fn get(&self, shape: Shape, name: &str, _init: Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+        let mut sizes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.insert(name.to_owned(), shape.elem_count() as u64);
+        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _dtype: DType, _device: &Device) -> candle_core::Result<Tensor> {
+        candle_core::bail!("the shape of tensor {name} is known only when it is read")
+    }
+
+    fn contains_tensor(&self, _name: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use raygen_nn::Parameters;
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_what_is_made() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/quickstart.toml");
+        let config = RunConfig::read(&path).unwrap();
+        let shapes = Shapes::new(&config, &network_config(&config), 50);
+        let made = |build: &dyn Fn(VarBuilder<'static>)| {
+            let parameters = Parameters::initialised(0, &Device::Cpu);
+            build(parameters.builder(DType::F32));
+            parameters.named().iter().map(|(_, var)| var.elem_count() as u64).sum::<u64>()
+        };
+        let [tokenizer, transformer, text] = count(&config, &shapes).unwrap();
+        assert_eq!(tokenizer.parameters, made(&|vb| drop(VqGan::new(&network_config(&config), vb).unwrap())));
+        assert_eq!(transformer.parameters, made(&|vb| drop(Transformer::new(&shapes.transformer, vb).unwrap())));
+        assert_eq!(text.parameters, made(&|vb| drop(TextEncoder::new(&shapes.text_encoder, vb).unwrap())));
+        let codebook = config.tokenizer.model.codebook_size * config.tokenizer.model.embed_dim;
+        assert_eq!(tokenizer.parameters - tokenizer.trained, codebook as u64);
+        assert_eq!((transformer.trained, text.trained), (transformer.parameters, text.parameters));
+    }
+}

@@ -1,0 +1,219 @@
+//! A stage whose loss fails goes back to a checkpoint, or stops, as its configuration says.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde_json::Value;
+
+use super::{Fault, Outcome, run_with};
+use crate::config::RunConfig;
+use crate::run::StopSignal;
+
+/// Six films of 16 px, two of them for validation, and a run over them.
+fn tiny_run(folder: &Path, tokenizer: &str, transformer: &str) -> PathBuf {
+    let mut manifest = "path,split,patient,impression\n".to_owned();
+    for film in 0..6u32 {
+        let pixels: Vec<u8> = (0..256).map(|i| if (i % 16) / (film + 1) % 2 == 0 { 40 } else { 200 }).collect();
+        let name = format!("film-{film}.png");
+        let mut encoder = png::Encoder::new(fs::File::create(folder.join(&name)).unwrap(), 16, 16);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        manifest.push_str(&format!("{name},{},p{film},Stripes.\n", if film < 4 { "train" } else { "val" }));
+    }
+    fs::write(folder.join("manifest.csv"), manifest).unwrap();
+    let path = folder.join("run.toml");
+    fs::write(&path, CONFIG.replace("# tokenizer", tokenizer).replace("# transformer", transformer)).unwrap();
+    path
+}
+
+const CONFIG: &str = r#"
+name = "tiny"
+[data]
+manifest = "manifest.csv"
+image_size = 16
+[tokenizer]
+steps = 6
+batch = 2
+optimiser = { learning_rate = 1e-3, warm_up_steps = 0, final_ratio = 1.0, ema_decay = 0.9 }
+cadence = { validate_every = 2, checkpoint_every = 2 }
+model = { channels = 8, channel_multipliers = [1, 2], residual_blocks = 1, z_channels = 8, embed_dim = 8, codebook_size = 16, norm_groups = 4 }
+# tokenizer
+[encode]
+views = 1
+shift = 0
+[transformer]
+steps = 6
+batch = 2
+optimiser = { learning_rate = 1e-3, warm_up_steps = 0, final_ratio = 1.0, ema_decay = 0.9 }
+cadence = { validate_every = 3, checkpoint_every = 2 }
+model = { width = 16, layers = 1, heads = 2, feed_forward = 16 }
+text = { width = 8, layers = 1, heads = 2, max_tokens = 8 }
+# transformer
+[export]
+dtype = "f32"
+licence = ""
+supported_terms = []
+notes = ""
+[export.sampling]
+step_count = 2
+"#;
+
+const ROLL_BACK: &str = "on_failure = \"roll_back\"";
+const NO_FAULT: &Fault = &|_, _, _| None;
+
+fn train(config: &Path, out: &Path, fault: &Fault, stop: &StopSignal) -> anyhow::Result<Outcome> {
+    run_with(&RunConfig::read(config).unwrap(), out, &Device::Cpu, stop, Some(fault))
+}
+
+fn whole(config: &Path, out: &Path, fault: &Fault) -> anyhow::Result<Outcome> {
+    train(config, out, fault, &StopSignal::default())
+}
+
+fn checksums(out: &Path) -> String {
+    fs::read_to_string(out.join("bundle/SHA256SUMS")).unwrap()
+}
+
+fn lines(out: &Path, stage: &str, event: &str) -> Vec<Value> {
+    let text = fs::read_to_string(out.join(stage).join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).filter(|line: &Value| line["event"] == event).collect()
+}
+
+fn checkpoints(out: &Path, stage: &str) -> Vec<String> {
+    let entries = fs::read_dir(out.join(stage)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.filter(|name| name.ends_with(".safetensors")).collect();
+    names.sort();
+    names
+}
+
+/// Each stage fails once, after step 3: at its fourth.
+fn once(_: &str, step: u64, roll_backs: usize) -> Option<f64> {
+    (step == 3 && roll_backs == 0).then_some(f64::NAN)
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_stage_and_names_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_run(folder.path(), "", "");
+    let out = folder.path().join("run");
+    let message = format!("{:#}", whole(&config, &out, &once).unwrap_err());
+    for part in ["stage tokenizer", "NaN", "step 3", "step-00000002.safetensors", "tokenizer.on_failure"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // Asked for later, the same run goes back and on.
+    let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+    assert_eq!(whole(&config, &out, &once).unwrap(), Outcome::Done);
+}
+
+#[test]
+fn a_stage_goes_back_to_its_checkpoint_and_on_with_half_the_learning_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+    let out = folder.path().join("run");
+    assert_eq!(whole(&config, &out, &once).unwrap(), Outcome::Done);
+    for stage in ["tokenizer", "transformer"] {
+        let rates: Vec<f64> =
+            lines(&out, stage, "train").iter().map(|line| line["learning_rate"].as_f64().unwrap()).collect();
+        assert_eq!(rates, [1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 5e-4], "{stage}");
+        let events = lines(&out, stage, "roll_back");
+        assert_eq!((events.len(), &events[0]["step"], &events[0]["failed_step"]), (1, &2.into(), &3.0.into()));
+        assert!(events[0]["loss"].is_null() && events[0]["learning_rate_factor"] == 0.5);
+        assert_eq!(checkpoints(&out, stage), ["step-00000004_1.safetensors", "step-00000006_1.safetensors"]);
+        assert!(out.join(stage).join("curves.png").exists());
+    }
+    let undisturbed = folder.path().join("undisturbed");
+    whole(&config, &undisturbed, NO_FAULT).unwrap();
+    assert_ne!(checksums(&out), checksums(&undisturbed));
+}
+
+#[test]
+fn a_run_that_went_back_resumes_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    // With explode_factor, so that the losses are remembered across starts too.
+    let keys = "on_failure = \"roll_back\"\nexplode_factor = 50.0";
+    let config = tiny_run(folder.path(), keys, keys);
+    let (undivided, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    whole(&config, &undivided, &once).unwrap();
+    let mut runs = 1;
+    loop {
+        let stop = StopSignal::default();
+        stop.raise();
+        if train(&config, &pieces, &once, &stop).unwrap() == Outcome::Done {
+            break;
+        }
+        runs += 1;
+        assert!(runs < 30, "the run never ends");
+    }
+    assert!(runs > 8, "it was stopped only {runs} times");
+    assert_eq!(checksums(&undivided), checksums(&pieces));
+}
+
+#[test]
+fn safety_that_is_not_needed_changes_no_bit_and_no_fingerprint() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = tiny_run(folder.path(), "", "");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    whole(&plain, &first, NO_FAULT).unwrap();
+    let weights = checksums(&first);
+    let of =
+        |sums: &str| sums.lines().filter(|line| line.ends_with(".safetensors")).map(str::to_owned).collect::<Vec<_>>();
+    let keys = "on_failure = \"roll_back\"\nexplode_factor = 50.0\nkeep = 3\nkeep_best = true";
+    let safe = tiny_run(folder.path(), keys, keys);
+    whole(&safe, &second, NO_FAULT).unwrap();
+    assert_eq!(of(&weights).len(), 3);
+    assert_eq!(of(&weights), of(&checksums(&second)));
+    let kept = checkpoints(&second, "tokenizer");
+    assert_eq!((kept.len(), kept[0].starts_with("best.step-")), (4, true), "{kept:?}");
+    assert_eq!(checkpoints(&first, "tokenizer").len(), 2);
+    // The settings may change between two starts: it is the same run.
+    assert_eq!(whole(&safe, &first, NO_FAULT).unwrap(), Outcome::Done);
+}
+
+#[test]
+fn a_stage_that_keeps_failing_goes_further_back_and_stops_after_three_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+    let out = folder.path().join("run");
+    let always: &Fault = &|_, step, _| (step == 4).then_some(f64::INFINITY);
+    let message = format!("{:#}", whole(&config, &out, always).unwrap_err());
+    for part in ["stage tokenizer", "inf", "step 4", "step-0000000", "halved 3 times"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let back: Vec<f64> = lines(&out, "tokenizer", "roll_back")
+        .iter()
+        .map(|line| line["learning_rate_factor"].as_f64().unwrap())
+        .collect();
+    assert_eq!(back, [0.5, 0.25, 0.125]);
+    // Once more: it stops at once, and does not begin counting again.
+    assert!(whole(&config, &out, always).is_err());
+    assert_eq!(lines(&out, "tokenizer", "roll_back").len(), 3);
+}
+
+#[test]
+fn a_learning_rate_that_really_explodes_is_caught_before_its_numbers_reach_a_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_run(folder.path(), "", ROLL_BACK);
+    let text = fs::read_to_string(&config).unwrap();
+    let (before, after) = text.split_at(text.find("[transformer]").unwrap());
+    fs::write(&config, format!("{before}{}", after.replacen("learning_rate = 1e-3", "learning_rate = 1e30", 1)))
+        .unwrap();
+    let out = folder.path().join("run");
+    let message = format!("{:#}", whole(&config, &out, NO_FAULT).unwrap_err());
+    assert!(message.contains("stage transformer") && message.contains("halved 3 times"), "{message}");
+    assert!(!out.join("bundle").exists());
+}
+
+#[test]
+fn a_loss_above_the_factor_is_an_explosion() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = "on_failure = \"roll_back\"\nexplode_factor = 4.0";
+    let config = tiny_run(folder.path(), keys, "");
+    let text = fs::read_to_string(&config).unwrap().replacen("steps = 6", "steps = 26", 1);
+    fs::write(&config, text).unwrap();
+    let out = folder.path().join("run");
+    let fault: &Fault = &|stage, step, times| (stage == "tokenizer" && step == 23 && times == 0).then_some(1e4);
+    assert_eq!(whole(&config, &out, fault).unwrap(), Outcome::Done);
+    let events = lines(&out, "tokenizer", "roll_back");
+    assert_eq!((events.len(), &events[0]["step"], &events[0]["loss"]), (1, &22.into(), &1e4.into()));
+}

@@ -1,0 +1,49 @@
+//! Steps of the tokenizer on noise, to see how long they take on a machine.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use super::{Tokenizer, Training, build, in_channels, network_config};
+use crate::config::RunConfig;
+
+/// A fresh tokenizer at its first steps.
+pub(crate) struct Trial {
+    config: RunConfig,
+    training: Training,
+    images: Tensor,
+    step: u64,
+}
+
+// === impl Trial ===
+
+impl Trial {
+    /// Steps of `batch` films each.
+    pub(crate) fn new(config: &RunConfig, batch: usize, device: &Device) -> Result<Self> {
+        let training = Training::new(config, &network_config(config), None, device)?;
+        Ok(Self { config: config.clone(), training, images: noise(config, batch, device)?, step: 0 })
+    }
+
+    /// Forward, backward and update.
+    pub(crate) fn step(&mut self) -> Result<()> {
+        let config = &self.config.tokenizer;
+        self.training.step(config, &self.images, self.step, config.optimiser.learning_rate)?;
+        self.step += 1;
+        Ok(())
+    }
+}
+
+/// A tokenizer that has learnt nothing.
+pub(crate) fn untrained(config: &RunConfig, device: &Device) -> Result<Tokenizer> {
+    let shape = network_config(config);
+    let tensors: BTreeMap<String, Tensor> = Training::new(config, &shape, None, device)?.exported();
+    let network = build(&shape, &tensors, device)?;
+    Ok(Tokenizer { config: shape, tensors, network, fingerprint: String::new(), validation_psnr: 0.0 })
+}
+
+/// Films of noise [batch, channels, side, side].
+pub(crate) fn noise(config: &RunConfig, batch: usize, device: &Device) -> Result<Tensor> {
+    let side = config.data.image_size;
+    in_channels(Tensor::rand(-1f32, 1f32, (batch, 1, side, side), device)?, config.tokenizer.model.image_channels)
+}

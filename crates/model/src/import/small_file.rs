@@ -10,6 +10,8 @@ use super::error::ImportError;
 
 /// The largest tokenizers of BERTs have 5 MB.
 const MAX_BYTES: u64 = 16 << 20;
+/// Somebody gave the weights in its place, most likely.
+const NOT_TEXT: &str = "is not text (UTF-8); a YAML, JSON or vocabulary file was expected here, not weights";
 
 /// The text of a file.
 pub(super) fn read(path: &Path) -> Result<String, ImportError> {
@@ -32,6 +34,6 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<String>, ImportError> 
         let problem = format!("has more than {} MiB; a file of text beside the weights was expected", MAX_BYTES >> 20);
         return Err(ImportError::unreadable(path, problem));
     }
-    let text = String::from_utf8(bytes).map_err(|_| ImportError::unreadable(path, "is not text (UTF-8)"))?;
+    let text = String::from_utf8(bytes).map_err(|_| ImportError::unreadable(path, NOT_TEXT))?;
     Ok(Some(text))
 }

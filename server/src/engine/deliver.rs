@@ -101,7 +101,7 @@ impl Worker {
                     // A preview that cannot be decoded is only a preview: the grid is sent without it.
                     pictures.next().and_then(Result::ok)
                 } else {
-                    rough.picture(&stepped.state.ids)
+                    rough.picture(stepped.state.latest())
                 };
                 let Some(request) = self.requests.get_mut(&stepped.row.request) else {
                     continue;
@@ -179,12 +179,13 @@ impl<'a> Rough<'a> {
     }
 }
 
-/// The grid with undecided positions filled in from the nearest decided one before them, so that it can be decoded.
+/// The grid with positions that were never decided filled in from the nearest decided one before them, so that it can be
+/// decoded; what refinement has hidden is shown as it was.
 fn decidable(state: &SampleState) -> Vec<u32> {
     let mask_id = state.mask_id();
-    let mut last = state.ids.iter().copied().find(|&id| id != mask_id).unwrap_or(0);
+    let mut last = state.latest().iter().copied().find(|&id| id != mask_id).unwrap_or(0);
     state
-        .ids
+        .latest()
         .iter()
         .map(|&id| {
             if id != mask_id {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ParameterError;
+use super::filter::decimal;
 
 /// Which algorithm fills the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +60,9 @@ impl SamplingParams {
         if self.sampler == Sampler::Published {
             return self.step_count;
         }
-        let fill = (f64::from(self.step_count) * (1.0 - f64::from(self.refinement))).ceil();
-        (fill as u32).clamp(1, self.step_count.max(1))
+        // The share is meant in decimal: 0.7 of 40 steps are 28.
+        let refine = (f64::from(self.step_count) * decimal(self.refinement) + 1e-9).floor() as u32;
+        self.step_count.saturating_sub(refine).max(1)
     }
 
     /// Takes another sampler; one that cannot refine is not asked to.
@@ -174,7 +176,17 @@ mod tests {
 
     #[test]
     fn refinement_leaves_at_least_one_step_to_fill_the_grid() {
-        for (step_count, refinement, fill) in [(1, 0.9, 1), (2, 0.5, 1), (3, 0.5, 2), (40, 0.5, 20), (40, 0.0, 40)] {
+        for (step_count, refinement, fill) in [
+            (1, 0.9, 1),
+            (2, 0.5, 1),
+            (3, 0.5, 2),
+            (40, 0.5, 20),
+            (40, 0.0, 40),
+            (40, 0.6, 16),
+            (40, 0.7, 12),
+            (40, 0.9, 4),
+            (100, 0.29, 71),
+        ] {
             let params = SamplingParams { step_count, refinement, ..SamplingParams::default() };
             assert_eq!(params.fill_steps(), fill, "{refinement} of {step_count}");
         }

@@ -8,6 +8,8 @@ pub struct SampleState {
     /// The probability in [0, 1] that each decided position's id had when it was decided; 1 for those given by the
     /// caller, 0 for undecided ones.
     pub confidence: Vec<f32>,
+    /// The grid with what refinement has hidden as it was before: what a preview shows.
+    latest: Vec<u32>,
     /// Steps taken.
     pub step: u32,
     mask_id: u32,
@@ -31,7 +33,7 @@ impl SampleState {
         // Square unless told otherwise: only the Halton order asks for the shape.
         let side = ids.len().isqrt();
         let width = if side * side == ids.len() { side.max(1) } else { ids.len() };
-        Self { ids, confidence, step: 0, mask_id, sample_index, width, generated }
+        Self { latest: ids.clone(), ids, confidence, step: 0, mask_id, sample_index, width, generated }
     }
 
     /// Tells the number of columns, where the grid is not square. Ignored unless it divides the positions.
@@ -58,6 +60,12 @@ impl SampleState {
         self.width
     }
 
+    /// The grid, row-major, where positions that refinement has hidden hold their former ids: what a preview shows.
+    /// Positions that were never decided hold the mask id.
+    pub fn latest(&self) -> &[u32] {
+        &self.latest
+    }
+
     /// How many positions were undecided at the start.
     pub fn total(&self) -> usize {
         self.generated.len()
@@ -80,6 +88,7 @@ impl SampleState {
 
     pub(super) fn decide(&mut self, position: usize, id: u32, probability: f32) {
         self.ids[position] = id;
+        self.latest[position] = id;
         self.confidence[position] = probability;
     }
 

@@ -93,6 +93,11 @@ proptest! {
             for (position, &given) in canvas.iter().enumerate() {
                 prop_assert!(given == mask_id || refined.ids[position] == given);
                 prop_assert_eq!(refined.confidence[position] == 0.0, refined.ids[position] == mask_id);
+                prop_assert!(refined.ids[position] == mask_id || refined.latest()[position] == refined.ids[position]);
+            }
+            // Once the grid was full, a preview has no holes.
+            if step + 1 >= params.fill_steps() {
+                prop_assert!(!refined.latest().contains(&mask_id));
             }
             // Until the last step that fills, it is the same generation as without refinement.
             if step + 1 < params.fill_steps() {

@@ -123,7 +123,8 @@ fn candle_transformers_agrees_with_the_golden_values_too() -> TestResult {
 }
 
 /// Why our own BERT serves, frozen or not: the states of a row must not depend on the rows beside it, and half precision
-/// must give numbers. The two measurements below are run by hand: they tell when candle-transformers has come to keep both.
+/// must give numbers. The two measurements below are run by hand (last
+/// results: docs/proofs/text-encoder.md): they tell when candle-transformers has come to keep both.
 #[test]
 #[ignore = "measures another library"]
 fn whether_candle_transformers_gives_a_row_the_same_bits_in_any_batch() -> TestResult {

@@ -34,12 +34,14 @@ pub struct Guard {
 pub struct Failure {
     /// The step, from 0.
     pub step: u64,
-    /// Its loss.
+    /// Its loss; where the validation after it failed, the first of its numbers that is none.
     pub loss: f64,
     /// The norm of its gradient.
     pub gradient_norm: f64,
     /// The median of the losses before it, where the loss is a number and too large.
     pub median: Option<f64>,
+    /// Whether it showed only in the validation after the step.
+    pub in_validation: bool,
 }
 
 impl Guard {
@@ -98,7 +100,7 @@ impl Guard {
 
     /// Looks at the loss and gradient of step `step`.
     pub fn failure(&mut self, step: u64, loss: f64, gradient_norm: f64) -> Option<Failure> {
-        let failure = Failure { step, loss, gradient_norm, median: None };
+        let failure = Failure { step, loss, gradient_norm, median: None, in_validation: false };
         if !loss.is_finite() || !gradient_norm.is_finite() {
             return Some(failure);
         }
@@ -114,6 +116,13 @@ impl Guard {
         }
         self.losses.push_back(loss);
         None
+    }
+
+    /// Looks at the numbers of the validation after step `step`: the update of that step is not in its own loss.
+    #[must_use]
+    pub fn validation_failure(step: u64, numbers: &[f64], gradient_norm: f64) -> Option<Failure> {
+        let loss = numbers.iter().copied().find(|number| !number.is_finite())?;
+        Some(Failure { step, loss, gradient_norm, median: None, in_validation: true })
     }
 
     /// The checkpoint to go on from after `failure`.
@@ -162,6 +171,9 @@ impl Guard {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.in_validation {
+            return write!(f, "the validation after step {} found {}", self.step, self.loss);
+        }
         write!(f, "the loss is {} and the gradient's norm {} at step {}", self.loss, self.gradient_norm, self.step)?;
         match self.median {
             Some(median) => write!(f, ", the median before it {median:.4}"),

@@ -217,3 +217,44 @@ fn a_loss_above_the_factor_is_an_explosion() {
     let events = lines(&out, "tokenizer", "roll_back");
     assert_eq!((events.len(), &events[0]["step"], &events[0]["loss"]), (1, &22.into(), &1e4.into()));
 }
+
+#[test]
+fn a_validation_that_is_no_number_goes_back_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault: &Fault = &|stage, step, times| {
+        match stage {
+            "tokenizer validation" => step == 3 && times == 0,
+            "transformer validation" => step == 5 && times == 0,
+            _ => false,
+        }
+        .then_some(f64::NAN)
+    };
+    let stopped = folder.path().join("stopped");
+    let message = format!("{:#}", whole(&tiny_run(folder.path(), "", ""), &stopped, fault).unwrap_err());
+    assert!(message.contains("validation after step 3") && message.contains("step-00000002.safetensors"), "{message}");
+    let out = folder.path().join("run");
+    let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+    assert_eq!(whole(&config, &out, fault).unwrap(), Outcome::Done);
+    for (stage, back) in [("tokenizer", 2), ("transformer", 4)] {
+        let events = lines(&out, stage, "roll_back");
+        assert_eq!((events.len(), &events[0]["step"]), (1, &back.into()), "{stage}");
+    }
+}
+
+#[test]
+fn an_update_that_explodes_just_before_a_validation_is_caught_there() {
+    for section in ["[tokenizer]", "[transformer]"] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+        let text = fs::read_to_string(&config).unwrap();
+        let (before, after) = text.split_at(text.find(section).unwrap());
+        let after = after.replacen("learning_rate = 1e-3", "learning_rate = 1e30", 1);
+        let after = after.replacen("validate_every = 2", "validate_every = 1", 1);
+        fs::write(&config, format!("{before}{}", after.replacen("validate_every = 3", "validate_every = 1", 1)))
+            .unwrap();
+        let message = format!("{:#}", whole(&config, &folder.path().join("run"), NO_FAULT).unwrap_err());
+        for part in ["validation after step", "halved 3 times", "the last checkpoint is"] {
+            assert!(message.contains(part), "{section}: {message}");
+        }
+    }
+}

@@ -25,6 +25,8 @@ use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
 
 /// The stage.
 const NAME: &str = "tokenizer";
+/// Its validation, to the hook of tests.
+const VALIDATION: &str = "tokenizer validation";
 /// The codebook's tensor: it follows moving averages instead of a gradient.
 pub(crate) const CODEBOOK: &str = "quantize.embedding.weight";
 /// Scales of the structure loss.
@@ -150,6 +152,13 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
                 let tensors = training.exported();
                 let network = build(&shape, &tensors, stage.device)?;
                 let report = validate::validate(&network, stage.films, stage.device)?;
+                let seen = stage.observed(VALIDATION, step - 1, &guard, report.psnr);
+                if let Some(failure) = Guard::validation_failure(step - 1, &[seen], losses.gradient_norm) {
+                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
+                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
+                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
+                    continue;
+                }
                 validate::draw(
                     &network,
                     stage.films,

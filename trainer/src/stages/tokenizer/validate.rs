@@ -38,7 +38,9 @@ pub(super) fn validate(network: &VqGan, films: &FilmSet, device: &Device) -> Res
         let back = network.decode(&ids)?;
         // Both are in [-1, 1]: half the difference is the error in [0, 1].
         let errors = ((images - back)? * 0.5)?.sqr()?.flatten_from(1)?.mean(1)?.to_vec1::<f32>()?;
-        total += errors.iter().map(|e| -10.0 * f64::from(e.max(1e-12)).log10()).sum::<f64>();
+        // `max` alone would take a NaN for a perfect reconstruction.
+        let floored = |e: &f32| if e.is_nan() { *e } else { e.max(1e-12) };
+        total += errors.iter().map(|e| -10.0 * f64::from(floored(e)).log10()).sum::<f64>();
     }
     let tokens = counts.iter().sum::<u64>() as f64;
     let entropy: f64 = counts.iter().filter(|c| **c > 0).map(|c| *c as f64 / tokens).map(|p| -p * p.ln()).sum();

@@ -27,6 +27,8 @@ use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
 
 /// The stage.
 const NAME: &str = "transformer";
+/// Its validation, to the hook of tests.
+const VALIDATION: &str = "transformer validation";
 /// Group of the plateau rule's state in a checkpoint.
 const PLATEAU: &str = "plateau";
 
@@ -130,6 +132,12 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
             if let (Some(epoch), Some(plateau)) = (batches.ended_epoch(step), config.optimiser.plateau) {
                 let masked = batches.validation_once(plateau.masks, epoch)?;
                 let loss = validate::masked_loss(&training.averaged(&shapes)?, &masked)?;
+                if let Some(failure) = Guard::validation_failure(step - 1, &[loss], gradient_norm) {
+                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
+                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
+                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
+                    continue;
+                }
                 let rate = training.observe(loss) * guard.learning_rate_factor();
                 journal.write(step, "epoch", &[("validation_loss", loss), ("learning_rate", rate)])?;
             }
@@ -137,7 +145,17 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
                 let networks = training.averaged(&shapes)?;
                 let report = validate::validate(&networks, &batches)?;
                 let sheet = folder.join(format!("samples/step-{step:06}.png"));
-                validate::draw(&networks, stage, tokenizer, &text, &sheet)?;
+                let seen = stage.observed(VALIDATION, step - 1, &guard, report.nll);
+                let mut failure = Guard::validation_failure(step - 1, &[seen, report.nll_without_text], gradient_norm);
+                if failure.is_none() && !validate::draw(&networks, stage, tokenizer, &text, &sheet)? {
+                    failure = Guard::validation_failure(step - 1, &[f64::NAN], gradient_norm);
+                }
+                if let Some(failure) = failure {
+                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
+                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
+                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
+                    continue;
+                }
                 journal.write(
                     step,
                     "validate",

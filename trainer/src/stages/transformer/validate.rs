@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use candle_core::{DType, Tensor};
-use raygen_model::sampler::{self, SampleState, SamplingParams};
+use raygen_model::image::ImageError;
+use raygen_model::sampler::{self, SampleState, SamplingError, SamplingParams};
 use raygen_model::text::TextTokenizer;
 use raygen_nn::cross_entropy;
 
@@ -90,7 +91,27 @@ fn score_row(logits: &[f32], targets: &[u32], weights: &[f32], codes: usize) -> 
 }
 
 /// Draws eight samples of each of the commonest impressions, a row an impression; the same seeds in each row.
+/// False where the networks gave what is no number: then nothing is drawn.
 pub(super) fn draw(
+    networks: &Networks,
+    stage: &Stage<'_>,
+    tokenizer: &Tokenizer,
+    text: &TextTokenizer,
+    path: &Path,
+) -> Result<bool> {
+    match draw_sheet(networks, stage, tokenizer, text, path) {
+        Ok(()) => Ok(true),
+        Err(error) if is_not_finite(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_not_finite(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(SamplingError::NotFinite { .. }))
+        || matches!(error.downcast_ref(), Some(ImageError::NotFinite { .. }))
+}
+
+fn draw_sheet(
     networks: &Networks,
     stage: &Stage<'_>,
     tokenizer: &Tokenizer,

@@ -134,3 +134,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_row_without_a_split_takes_its_patients_written_one_in_any_order() {
+    for rows in [["1.png,p1,", "2.png,p1,test"], ["2.png,p1,test", "1.png,p1,"]] {
+        let rows = rows.map(|row| {
+            let mut cells = row.split(',');
+            let mut cell = || cells.next().unwrap_or_default();
+            format!("films/{},{},{},,Clear.,", cell(), cell(), cell())
+        });
+        let table = format!("Image,Person,Set,Projection,Report Text,Classes\n{}\n", rows.join("\n"));
+        let folder = folder(&table);
+        let output = prepare(folder.path(), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let manifest = Manifest::read(folder.path().join("manifest.csv")).unwrap();
+        assert!(manifest.films.iter().all(|film| film.split == Some(Split::Test)), "{:?}", manifest.films);
+    }
+}

@@ -174,3 +174,53 @@ fn texts_are_found_by_uid_or_path_and_views_are_chosen() {
     let problem = dicom::prepare(&options, &target).unwrap_err().to_string();
     assert!(problem.contains("texts.csv, line 2, column \"labels\""), "{problem}");
 }
+
+#[test]
+fn a_second_file_of_a_film_changes_neither_its_row_nor_its_picture() {
+    let folder = Folder::new();
+    let options = folder.options();
+    let picture = {
+        let (_, manifest) = folder.prepare(&options);
+        manifest.films[0].path.clone()
+    };
+    let first = fs::read(&picture).unwrap();
+    // The same SOP Instance UID, turned black, in a later file.
+    let mut black = film("MRN-9", "1.2.3.1", "PA", "1");
+    let pixels = black.len() - 24 * 16 * 2;
+    black[pixels..].fill(0);
+    fs::write(folder.path("dicom/z.dcm"), &black).unwrap();
+    let (report, manifest) = folder.prepare(&options);
+    assert_eq!(examples(&report, Reason::Duplicate).len(), 1, "{report}");
+    assert_eq!(manifest.films.len(), 4);
+    assert_eq!(fs::read(&picture).unwrap(), first);
+    // A picture of an earlier run stays, unless it would be the same.
+    let again = Target::new(folder.path("again.csv"));
+    dicom::prepare(&options, &again).unwrap();
+    let sixteen = DicomOptions { bits: Bits::Sixteen, ..options };
+    let other = Target::new(folder.path("other.csv"));
+    assert!(matches!(dicom::prepare(&sixteen, &other), Err(PrepareError::Taken(path)) if path == picture));
+    assert_eq!(fs::read(&picture).unwrap(), first);
+}
+
+#[test]
+fn a_patient_id_in_another_character_set_still_keeps_studies_together() {
+    let folder = Folder::new();
+    for (name, study, uid) in [("l1.dcm", b"1.2.7", "1.2.3.8"), ("l2.dcm", b"1.2.8", "1.2.3.9")] {
+        let mut bytes = film("MRN-X", uid, "AP", "1");
+        // M\u{fc}N-X in Latin-1.
+        let id = bytes.windows(5).position(|part| part == b"MRN-X").unwrap();
+        bytes[id + 1] = 0xfc;
+        let uid = element((0x20, 0x0d), "UI", b"1.2.3");
+        let at = bytes.windows(uid.len()).position(|part| part == uid).unwrap();
+        bytes.splice(at..at + uid.len(), element((0x20, 0x0d), "UI", study));
+        fs::write(folder.path("dicom").join(name), bytes).unwrap();
+    }
+    let (report, manifest) = folder.prepare(&folder.options());
+    let hashed: std::collections::BTreeSet<_> = manifest.films.iter().map(|film| &film.patient).collect();
+    // MRN-1, MRN-2, nobody, and one more for both files.
+    assert_eq!((manifest.films.len(), hashed.len()), (6, 4), "{report}");
+    let kept = DicomOptions { ids: Ids::Kept, ..folder.options() };
+    let (_, manifest) = folder.prepare(&kept);
+    let latin = manifest.films.iter().filter(|film| film.patient.as_deref() == Some("M\u{fc}N-X")).count();
+    assert_eq!(latin, 2);
+}

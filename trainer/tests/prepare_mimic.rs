@@ -194,6 +194,9 @@ fn the_generators_selection_is_the_papers() {
     let made = prepared(true, |_| {}, |root| MimicOptions::paper_train(root));
     // AP is the most common view; a2 is its study's second, a4 the first AP film of its own.
     assert_eq!(made.names(), ["a1.jpg", "a4.jpg", "c1.jpg"]);
+    // Folder p10 validates, whatever the official table says.
+    let splits: Vec<_> = made.manifest.films.iter().map(|film| film.split).collect();
+    assert_eq!(splits, [Some(Split::Val), Some(Split::Val), Some(Split::Train)]);
     // Letters only; words around a line break are joined; what follows the impression is part of it.
     assert_eq!(made.impression("a1.jpg"), Some("left basilar atelectasis"));
     assert_eq!(made.impression("a4.jpg"), Some("possible effusion notification  told dr"));

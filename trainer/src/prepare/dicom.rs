@@ -105,9 +105,14 @@ pub fn prepare(options: &DicomOptions, target: &Target) -> Result<Report, Prepar
                 Read::Film(film) => film,
             };
             let image = images_out.join(format!("{}.png", film.name));
-            write_whole(&image, &film.png).map_err(PrepareError::write(&image))?;
+            // Before its picture is written: the row stays the first film's, and so must the picture.
+            if out.has(&image) {
+                out.drop(Reason::Duplicate, format!("{}.png", film.name));
+                continue;
+            }
+            write_picture(&image, &film.png, target.force)?;
             without_patient += usize::from(film.patient.is_none());
-            let patient = film.patient.as_deref().unwrap_or(&film.study);
+            let patient = film.patient.as_deref().unwrap_or(film.study.as_bytes());
             out.keep(Entry {
                 image,
                 patient: options.ids.write(patient),
@@ -142,7 +147,8 @@ enum Read {
 struct Film {
     /// Of the PNG file.
     name: String,
-    patient: Option<String>,
+    /// Bytes of the Patient ID, in whatever character set.
+    patient: Option<Vec<u8>>,
     study: String,
     view: Option<View>,
     texts: Found,
@@ -215,23 +221,25 @@ impl Reader<'_> {
 
 impl Ids {
     /// A patient as the manifest writes it.
-    fn write(&self, patient: &str) -> String {
+    fn write(&self, patient: &[u8]) -> String {
         match self {
             Self::Hashed(salt) => format!("p{}", hash(salt, "patient", patient, 8)),
-            Self::Kept => patient.to_owned(),
+            // What is not UTF-8 is read as Latin-1, which keeps different patients different.
+            Self::Kept => std::str::from_utf8(patient)
+                .map_or_else(|_| patient.iter().map(|byte| char::from(*byte)).collect(), str::to_owned),
         }
     }
 
     /// The name of a PNG file; never the identifier, which may not be fit for a name.
     fn file_name(&self, unique: &str) -> String {
         let salt = if let Self::Hashed(salt) = self { salt } else { "" };
-        hash(salt, "film", unique, 16)
+        hash(salt, "film", unique.as_bytes(), 16)
     }
 }
 
-fn hash(salt: &str, purpose: &str, text: &str, bytes: usize) -> String {
+fn hash(salt: &str, purpose: &str, text: &[u8], bytes: usize) -> String {
     let mut digest = Sha256::new();
-    for part in [salt, purpose, text] {
+    for part in [salt.as_bytes(), purpose.as_bytes(), text] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
@@ -255,9 +263,23 @@ fn encode(picture: &Picture, bits: Bits) -> Result<Vec<u8>, png::EncodingError> 
     Ok(bytes)
 }
 
+/// Leaves a picture of an earlier run alone: its manifest still names it.
+fn write_picture(path: &Path, bytes: &[u8], force: bool) -> Result<(), PrepareError> {
+    if !force && path.symlink_metadata().is_ok() {
+        let same = fs::read(path).map_err(PrepareError::read(path))? == bytes;
+        return if same { Ok(()) } else { Err(PrepareError::Taken(path.to_owned())) };
+    }
+    write_whole(path, bytes).map_err(PrepareError::write(path))
+}
+
 /// Under a temporary name first, so that no half picture is ever found.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("partial");
-    File::create(&temporary)?.write_all(bytes)?;
-    fs::rename(&temporary, path)
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }

@@ -45,10 +45,11 @@ pub(super) struct Collector<'a> {
     target: &'a Target,
     /// The manifest's folder, free of links and dots.
     folder: PathBuf,
-    entries: Vec<(Entry, Split)>,
+    entries: Vec<Entry>,
     paths: HashSet<String>,
     /// The manifest's paths, in the order of the entries.
     written: Vec<String>,
+    /// Splits that the source wrote, by patient.
     splits: HashMap<String, Split>,
     drops: Drops,
     notes: Vec<String>,
@@ -104,6 +105,12 @@ impl<'a> Collector<'a> {
         self.notes.push(note.into());
     }
 
+    /// Whether a film with this picture was kept.
+    pub(super) fn has(&self, image: &Path) -> bool {
+        let path = relative(image, &self.folder);
+        path.to_str().is_some_and(|path| self.paths.contains(&path.replace('\\', "/")))
+    }
+
     /// Takes a film. Its picture's path must be free of links and dots in its folders.
     pub(super) fn keep(&mut self, entry: Entry) -> Result<(), PrepareError> {
         let Some(path) = relative(&entry.image, &self.folder).to_str().map(|path| path.replace('\\', "/")) else {
@@ -116,14 +123,15 @@ impl<'a> Collector<'a> {
         }
         // Without a patient each film is its own.
         let group = if entry.patient.is_empty() { &path } else { &entry.patient };
-        let split = entry.split.unwrap_or_else(|| self.target.split.split_of(group));
-        let other = *self.splits.entry(group.clone()).or_insert(split);
-        if other != split {
-            return Err(PrepareError::SharedPatient { patient: entry.patient, film: path, split, other });
+        if let Some(split) = entry.split {
+            let other = *self.splits.entry(group.clone()).or_insert(split);
+            if other != split {
+                return Err(PrepareError::SharedPatient { patient: entry.patient, film: path, split, other });
+            }
         }
         self.paths.insert(path.clone());
         self.written.push(path);
-        self.entries.push((entry, split));
+        self.entries.push(entry);
         self.redraw();
         Ok(())
     }
@@ -131,7 +139,17 @@ impl<'a> Collector<'a> {
     /// Writes the manifest under a temporary name, reads it back, and gives it its own name.
     pub(super) fn finish(self) -> Result<Report, PrepareError> {
         self.bar.finish_and_clear();
-        let Self { target, folder, entries, written, drops, notes, limited, .. } = self;
+        let Self { target, folder, entries, written, splits, drops, notes, limited, .. } = self;
+        // Only now all written splits are known: a row without one follows its patient, wherever that row stands.
+        let entries: Vec<(Entry, Split)> = entries
+            .into_iter()
+            .zip(&written)
+            .map(|(entry, path)| {
+                let group = if entry.patient.is_empty() { path } else { &entry.patient };
+                let split = splits.get(group).copied().unwrap_or_else(|| target.split.split_of(group));
+                (entry, split)
+            })
+            .collect();
         let report = Report::new(target.out.clone(), &entries, drops, limited, notes);
         if entries.is_empty() {
             return Err(PrepareError::NothingKept(report.to_string()));

@@ -23,8 +23,16 @@ pub(super) struct Dicom {
     /// Bits of the PNG files.
     #[arg(long, default_value = "8", value_parser = ["8", "16"])]
     bits: String,
-    /// A secret that identifiers are hashed with. The same salt gives the same names.
-    #[arg(long, value_name = "SECRET", required_unless_present = "keep_ids", conflicts_with = "keep_ids")]
+    /// A secret that identifiers are hashed with. The same salt gives the same names. From the environment it stays out of
+    /// the list of processes and the shell's history.
+    #[arg(
+        long,
+        env = "RAYGEN_SALT",
+        hide_env_values = true,
+        value_name = "SECRET",
+        required_unless_present = "keep_ids",
+        conflicts_with = "keep_ids"
+    )]
     salt: Option<String>,
     /// Write Patient IDs into the manifest as they are.
     #[arg(long)]

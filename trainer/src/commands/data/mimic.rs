@@ -44,7 +44,8 @@ pub(super) struct Mimic {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Preset {
-    /// The paper's generator: most common view (AP), first image of a study, text behind "IMPRESSION:", letters only.
+    /// The paper's generator: most common view (AP), first image of a study, text behind "IMPRESSION:", letters only;
+    /// folder p10 is val, the others are train.
     PaperTrain,
     /// The paper's classifier: p10, no uncertain labels, none outside the ten classes, blank is negative, 80/10/10.
     PaperClassifier,
@@ -62,6 +63,8 @@ enum Images {
 enum SplitSource {
     /// The split table, where there is one.
     Official,
+    /// Folder p10 is val, the others are train.
+    Paper,
     /// By a hash of seed and patient.
     Dealt,
 }
@@ -93,6 +96,7 @@ impl Mimic {
         }
         options.splits = match self.splits {
             Some(SplitSource::Official) => Splits::Official,
+            Some(SplitSource::Paper) => Splits::Paper,
             Some(SplitSource::Dealt) => Splits::Dealt,
             None => options.splits,
         };

@@ -16,6 +16,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use raygen_manifest::Split;
+
 use super::output::Collector;
 use super::text::Texts;
 use super::{Entry, PrepareError, Reason, Report, Target};
@@ -90,7 +92,11 @@ pub fn prepare(options: &MimicOptions, target: &Target) -> Result<Report, Prepar
         out.keep(Entry {
             image: picture,
             patient: format!("mimic{}", image.subject),
-            split: tables.splits.get(&image.subject).copied(),
+            split: match options.splits {
+                Splits::Paper if image.folder() == "p10" => Some(Split::Val),
+                Splits::Paper => Some(Split::Train),
+                Splits::Official | Splits::Dealt => tables.splits.get(&image.subject).copied(),
+            },
             view: image.known_view(),
             impression: texts.impression,
             findings: texts.findings,

@@ -16,6 +16,8 @@ pub enum Splits {
     /// The official split table where there is one, else the patients are dealt.
     #[default]
     Official,
+    /// The paper's lists: folder p10 is `val`, the others are `train`.
+    Paper,
     /// Patients are dealt, whatever the table says.
     Dealt,
 }
@@ -118,12 +120,14 @@ impl MimicOptions {
     }
 
     /// What the paper's generator learned from: the most common view, the first image of each study, all that follows the
-    /// last "IMPRESSION:", letters only; studies without it are left out.
+    /// last "IMPRESSION:", letters only; studies without it are left out. Folder p10 validates, the others
+    /// train.
     #[must_use]
     pub fn paper_train(root: impl Into<PathBuf>) -> Self {
         Self {
             views: ViewChoice::MostCommon,
             first_of_study: true,
+            splits: Splits::Paper,
             text: TextOptions {
                 extraction: Extraction::Published,
                 cleaning: TextCleaning::Letters,

@@ -55,7 +55,7 @@ impl Tables {
             missing(root, METADATA, "--root is the folder of MIMIC-CXR-JPG that holds its tables and files/")
         })?;
         let splits = match (options.splits, Table::find(root, SPLIT)?) {
-            (Splits::Dealt, _) => HashMap::new(),
+            (Splits::Dealt | Splits::Paper, _) => HashMap::new(),
             (Splits::Official, Some(table)) => splits(table)?,
             (Splits::Official, None) => {
                 out.note(format!("there is no {SPLIT}: patients are dealt to splits"));

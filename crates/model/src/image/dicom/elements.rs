@@ -101,6 +101,15 @@ impl<'a> Elements<'a> {
         Some(if self.big_endian { u16::from_be_bytes(*pair) } else { u16::from_le_bytes(*pair) })
     }
 
+    /// A value without the padding at its ends, in whatever character set it is written.
+    pub(super) fn raw(&self, tag: Tag) -> Option<&'a [u8]> {
+        let mut value: &'a [u8] = self.values.get(&tag)?;
+        while let [b' ' | 0, rest @ ..] | [rest @ .., b' ' | 0] = value {
+            value = rest;
+        }
+        Some(value)
+    }
+
     /// A text without the padding at its ends.
     pub(super) fn text(&self, tag: Tag) -> Option<&'a str> {
         let text = std::str::from_utf8(self.values.get(&tag)?).ok()?;

@@ -193,6 +193,13 @@ fn a_plan_counts_and_times_and_writes_nothing() {
     let plan = Plan::make(&config, &out, Some(&Device::Cpu)).unwrap();
     assert!(!out.exists() && !plan.out_holds_a_run);
     assert_eq!((plan.films.train, plan.films.val, plan.films.lateral), (5, 2, 1));
+    let side = u64::try_from(config.data.image_size).unwrap();
+    assert_eq!(plan.films.bytes, 7 * side * side);
+    let mut crowded = plan.clone();
+    crowded.available_bytes = Some(crowded.needed_bytes() - 1);
+    assert!(crowded.to_string().contains("TOO MUCH") && plan.needed_bytes() > plan.films.bytes);
+    crowded.available_bytes = Some(crowded.needed_bytes());
+    assert!(!crowded.to_string().contains("TOO MUCH"));
     assert_eq!((plan.encode.grids, plan.encode.tokens, plan.encode.bytes), (14, 64, 14 * 64 * 4));
     let [tokenizer, transformer] = &plan.stages;
     assert_eq!((tokenizer.steps, tokenizer.epochs), (5, 2.0));

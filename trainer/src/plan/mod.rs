@@ -65,6 +65,8 @@ pub struct Films {
     pub val: usize,
     /// Lateral ones, left out.
     pub lateral: usize,
+    /// In memory as long as the run goes on, a byte a pixel; up to twice as much while they are read.
+    pub bytes: u64,
 }
 
 /// A stage that trains.
@@ -134,7 +136,12 @@ impl Plan {
             name: config.name.clone(),
             out: out.to_owned(),
             out_holds_a_run: out.join("config.toml").exists(),
-            films: Films { train, val, lateral: films.lateral },
+            films: Films {
+                train,
+                val,
+                lateral: films.lateral,
+                bytes: (train + val) as u64 * (config.data.image_size as u64).pow(2),
+            },
             stages: [
                 StagePlan {
                     stage: "tokenizer",
@@ -179,13 +186,19 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The most that a run on the CPU holds in memory at once: the films and the larger stage.
+    #[must_use]
+    pub fn needed_bytes(&self) -> u64 {
+        self.films.bytes + self.stages.iter().map(|stage| stage.memory.total()).max().unwrap_or(0)
+    }
+
     fn measure(&mut self, config: &RunConfig, text: (usize, usize), device: Option<&Device>) -> Result<()> {
         let Some(device) = device else {
             self.not_measured = Some("--no-measure".to_owned());
             return Ok(());
         };
-        let needed = self.stages.iter().map(|stage| stage.memory.total()).max().unwrap_or(0);
-        // On a GPU the memory that counts is not the machine's.
+        // Steps are timed without films; on a GPU the memory that counts for them is not the machine's.
+        let needed = self.needed_bytes() - self.films.bytes;
         if let Some(available) = self.available_bytes.filter(|available| device.is_cpu() && needed > *available) {
             let (needed, available) = (crate::run::memory::readable(needed), crate::run::memory::readable(available));
             self.not_measured = Some(format!("it needs about {needed} of memory, and {available} are left"));

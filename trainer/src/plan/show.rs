@@ -18,6 +18,8 @@ impl fmt::Display for Plan {
             0 => writeln!(f)?,
             count => writeln!(f, ", {count} lateral ones left out")?,
         }
+        let (held, read) = (readable(self.films.bytes), readable(2 * self.films.bytes));
+        writeln!(f, "                {held} of pixels in memory, up to {read} while they are read")?;
         writeln!(f, "\n  {:14}{:>14}{:>14}", "network", "parameters", "trained")?;
         for network in &self.networks {
             let (all, trained) = (grouped(network.parameters), grouped(network.trained));
@@ -43,6 +45,10 @@ impl fmt::Display for Plan {
             match self.measured_peak_bytes {
                 Some(peak) => writeln!(f, "; this plan took at most {} while it timed steps", readable(peak))?,
                 None => writeln!(f)?,
+            }
+            // On a GPU the stage is in its memory, not here: then this says too much rather than too little.
+            if self.needed_bytes() > available {
+                writeln!(f, "  TOO MUCH      films and the larger stage need about {}", readable(self.needed_bytes()))?;
             }
         }
         match (self.seconds, &self.not_measured) {

@@ -75,7 +75,7 @@ fn count(report: &Report, reason: Reason) -> usize {
     report.dropped.iter().find(|dropped| dropped.reason == reason).map_or(0, |dropped| dropped.count)
 }
 
-/// The XML of reports 1 and 2, and of 3 as it stands in the published ones.
+/// An invented report in the layout of the published XML files.
 fn xml(uid: &str, terms: &[&str], impression: &str, pictures: &[&str]) -> String {
     let terms: String = terms.iter().map(|term| format!("<major>{term}</major>\n")).collect();
     let pictures: String = pictures

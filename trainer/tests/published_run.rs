@@ -2,6 +2,8 @@
 //! stopped and resumed, exported, served.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod films;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +17,13 @@ use raygen_trainer::run::StopSignal;
 use raygen_trainer::stages::{self, Outcome};
 use serde_json::Value;
 
+use self::films::striped_film;
+
 /// Eight films of 16 px with stripes, two of them for validation; a bundle of the golden text encoder; and a run over them.
 fn run_folder(folder: &Path) -> PathBuf {
     let mut manifest = "path,split,patient,impression\n".to_owned();
     for film in 0..8u32 {
-        let pixels: Vec<u8> = (0..256).map(|i| if (i % 16) / (film + 1) % 2 == 0 { 40 } else { 200 }).collect();
-        let name = format!("film-{film}.png");
-        let mut encoder = png::Encoder::new(fs::File::create(folder.join(&name)).unwrap(), 16, 16);
-        encoder.set_color(png::ColorType::Grayscale);
-        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        let name = striped_film(folder, film);
         let split = if film < 6 { "train" } else { "val" };
         let impression = if film % 2 == 0 { "Pleural effusion." } else { "No acute process." };
         manifest.push_str(&format!("{name},{split},p{film},{impression}\n"));

@@ -1,6 +1,8 @@
 //! A run that is stopped after every step, or that lost its newest checkpoint, ends with the same bundle as one that was never disturbed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod films;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,15 +11,13 @@ use raygen_trainer::config::{ConfigError, RunConfig};
 use raygen_trainer::run::StopSignal;
 use raygen_trainer::stages::{self, Outcome};
 
+use self::films::striped_film;
+
 /// Eight films of 16 px with stripes of different widths, two of them for validation, and a run over them.
 fn tiny_run(folder: &Path) -> PathBuf {
     let mut manifest = "path,split,patient,impression,labels\n".to_owned();
     for film in 0..8u32 {
-        let pixels: Vec<u8> = (0..256).map(|i| if (i % 16) / (film + 1) % 2 == 0 { 40 } else { 200 }).collect();
-        let name = format!("film-{film}.png");
-        let mut encoder = png::Encoder::new(fs::File::create(folder.join(&name)).unwrap(), 16, 16);
-        encoder.set_color(png::ColorType::Grayscale);
-        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        let name = striped_film(folder, film);
         let split = if film < 6 { "train" } else { "val" };
         let (impression, label) = if film % 2 == 0 { ("Stripes.", "Edema") } else { ("No finding.", "No Finding") };
         manifest.push_str(&format!("{name},{split},p{film},{impression},{label}\n"));

@@ -1,6 +1,8 @@
 //! What a run shows while it goes on and what it will take before it begins: events, curves, progress, status, plan.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod films;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,15 +16,13 @@ use raygen_trainer::stages::{self, Outcome};
 use raygen_trainer::status;
 use serde_json::Value;
 
+use self::films::striped_film;
+
 /// Eight films of 16 px with stripes of different widths, two of them for validation, and a run over them.
 fn tiny_run(folder: &Path) -> PathBuf {
     let mut manifest = "path,split,patient,view,impression\n".to_owned();
     for film in 0..8u32 {
-        let pixels: Vec<u8> = (0..256).map(|i| if (i % 16) / (film + 1) % 2 == 0 { 40 } else { 200 }).collect();
-        let name = format!("film-{film}.png");
-        let mut encoder = png::Encoder::new(fs::File::create(folder.join(&name)).unwrap(), 16, 16);
-        encoder.set_color(png::ColorType::Grayscale);
-        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        let name = striped_film(folder, film);
         let (split, view) = (if film < 6 { "train" } else { "val" }, if film == 0 { "lateral" } else { "PA" });
         manifest.push_str(&format!("{name},{split},p{film},{view},Stripes.\n"));
     }

@@ -1,6 +1,9 @@
 //! A stage whose loss fails goes back to a checkpoint, or stops, as its configuration says.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../tests/films/mod.rs"]
+mod films;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,15 +14,13 @@ use super::{Fault, Outcome, run_with};
 use crate::config::RunConfig;
 use crate::run::StopSignal;
 
+use self::films::striped_film;
+
 /// Six films of 16 px, two of them for validation, and a run over them.
 fn tiny_run(folder: &Path, tokenizer: &str, transformer: &str) -> PathBuf {
     let mut manifest = "path,split,patient,impression\n".to_owned();
     for film in 0..6u32 {
-        let pixels: Vec<u8> = (0..256).map(|i| if (i % 16) / (film + 1) % 2 == 0 { 40 } else { 200 }).collect();
-        let name = format!("film-{film}.png");
-        let mut encoder = png::Encoder::new(fs::File::create(folder.join(&name)).unwrap(), 16, 16);
-        encoder.set_color(png::ColorType::Grayscale);
-        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        let name = striped_film(folder, film);
         manifest.push_str(&format!("{name},{},p{film},Stripes.\n", if film < 4 { "train" } else { "val" }));
     }
     fs::write(folder.join("manifest.csv"), manifest).unwrap();

@@ -2,6 +2,7 @@
 
 mod defaults;
 mod optimiser;
+mod picture_losses;
 mod safety;
 mod transformer;
 mod validate;
@@ -12,6 +13,7 @@ use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
+pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
 pub use self::transformer::{
     MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
@@ -123,6 +125,12 @@ pub struct TokenizerConfig {
     /// Weight of the multi-scale structure loss.
     #[serde(default = "defaults::structure")]
     pub structure: f64,
+    /// A loss by what a trained network sees; without one the structure loss stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualConfig>,
+    /// A loss by a discriminator that is trained along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialConfig>,
     /// Decay of the codebook's moving averages.
     #[serde(default = "defaults::codebook_decay")]
     pub codebook_decay: f64,
@@ -187,8 +195,8 @@ impl TokenizerConfig {
         }
     }
 
-    /// The settings that decide what the stage's weights are: the number of steps may grow later, where the run starts from
-    /// counts by its contents, and cadence and safety change no weight.
+    /// The settings that decide what the stage's weights are: the number of steps may grow later, files count by their
+    /// contents, and cadence and safety change no weight.
     #[must_use]
     pub fn identity(&self) -> Self {
         let Safety { on_failure, explode_factor, keep, keep_best } = Safety::default();
@@ -200,6 +208,7 @@ impl TokenizerConfig {
             keep,
             keep_best,
             start_from: None,
+            perceptual: self.perceptual.as_ref().map(PerceptualConfig::identity),
             ..self.clone()
         }
     }
@@ -289,6 +298,12 @@ impl RunConfig {
     #[must_use]
     pub fn tokenizer_start(&self) -> Option<PathBuf> {
         self.tokenizer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+    }
+
+    /// The tokenizer's perceptual loss with its files where they lie, if it has one.
+    #[must_use]
+    pub fn tokenizer_perceptual(&self) -> Option<PerceptualConfig> {
+        self.tokenizer.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
     }
 
     /// Where the bundle lies whose text encoder the transformer's starts from, if it does.

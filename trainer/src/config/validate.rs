@@ -1,6 +1,9 @@
 //! What can be wrong with a run is said before anything is computed, not after the hours of an earlier stage.
 
-use super::{OptimiserConfig, RunConfig, Safety, Variant};
+use raygen_model::lpips::SMALLEST_SIDE;
+
+use super::{AdversarialConfig, OptimiserConfig, RunConfig, Safety, Variant};
+use crate::loss::Discriminator;
 use crate::stages::tokenizer::network_config;
 use crate::stages::transformer::Shapes;
 
@@ -56,6 +59,17 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     share("tokenizer.restart_below", config.tokenizer.restart_below)?;
     weight("tokenizer.commitment", config.tokenizer.commitment)?;
     weight("tokenizer.structure", config.tokenizer.structure)?;
+    if let Some(perceptual) = &config.tokenizer.perceptual {
+        weight("tokenizer.perceptual.weight", perceptual.weight)?;
+        if config.data.image_size < SMALLEST_SIDE {
+            let problem =
+                format!("must be {SMALLEST_SIDE} or more for tokenizer.perceptual, is {}", config.data.image_size);
+            return Err(("data.image_size".to_owned(), problem));
+        }
+    }
+    if let Some(adversarial) = &config.tokenizer.adversarial {
+        self::adversarial("tokenizer.adversarial", adversarial, config.data.image_size)?;
+    }
     optimiser("tokenizer", &config.tokenizer.optimiser)?;
     optimiser("transformer", &config.transformer.optimiser)?;
     if config.tokenizer.optimiser.plateau.is_some() {
@@ -72,6 +86,23 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     if sampling.guidance_scale != 1.0 && config.transformer.condition_dropout == 0.0 {
         let problem = "must be 1 without transformer.condition_dropout: the model would not know the empty text";
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
+    }
+    Ok(())
+}
+
+fn adversarial(key: &str, config: &AdversarialConfig, image_size: usize) -> Result<(), Problem> {
+    let within = |name: &str| format!("{key}.{name}");
+    weight(&within("weight"), config.weight)?;
+    if !(config.rate > 0.0 && config.rate.is_finite()) {
+        return Err((within("rate"), format!("must be above 0, is {}", config.rate)));
+    }
+    require(config.channels, 1, 4096, &within("channels"), "")?;
+    require(config.layers, 1, 6, &within("layers"), "")?;
+    let least = Discriminator::smallest_side(config.layers);
+    if image_size < least {
+        let problem =
+            format!("of {} need pictures of {least} px or more, data.image_size is {image_size}", config.layers);
+        return Err((within("layers"), problem));
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `export`. Each resumes from its last checkpoint.
 
+mod adversary;
 pub mod encode;
 pub mod export;
+mod picture_loss;
 pub mod tokenizer;
 pub mod transformer;
 

@@ -1,27 +1,26 @@
-//! Stage `tokenizer`: trains the VQ-GAN. Reconstruction, multi-scale structure and commitment losses; the codebook follows
-//! the latents by moving averages, and codes that fall out of use are restarted.
+//! Stage `tokenizer`: trains the VQ-GAN. Reconstruction, multi-scale structure and commitment losses, perceptual and adversarial
+//! ones where asked for; the codebook follows the latents by moving averages, and codes that fall out of use are restarted.
 
 mod codebook;
 mod start;
+mod training;
 pub(crate) mod trial;
 mod validate;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device, Tensor, Var};
+use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
 use raygen_model::vqgan::{QuantiserKind, VqGan, VqGanConfig};
-use raygen_nn::{Parameters, straight_through};
 
-use self::codebook::CodebookAverages;
 use self::start::Start;
+use self::training::Training;
 pub(super) use self::validate::pictures;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
-use crate::config::{RunConfig, TokenizerConfig};
+use crate::config::RunConfig;
 use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
-use crate::loss::structure_loss;
-use crate::optim::{AdamW, MovingAverage, learning_rate};
-use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
+use crate::optim::learning_rate;
+use crate::run::{Checkpoints, Guard, Journal, Subject};
 
 /// The stage.
 const NAME: &str = "tokenizer";
@@ -29,8 +28,6 @@ const NAME: &str = "tokenizer";
 const VALIDATION: &str = "tokenizer validation";
 /// The codebook's tensor: it follows moving averages instead of a gradient.
 pub(crate) const CODEBOOK: &str = "quantize.embedding.weight";
-/// Scales of the structure loss.
-const STRUCTURE_SCALES: usize = 3;
 
 /// A trained tokenizer.
 pub struct Tokenizer {
@@ -66,28 +63,6 @@ pub fn network_config(config: &RunConfig) -> VqGanConfig {
     }
 }
 
-/// Everything that changes from step to step.
-struct Training {
-    parameters: Parameters,
-    network: VqGan,
-    /// Trained by gradient: all but the codebook.
-    trained: Vec<(String, Var)>,
-    codebook: CodebookAverages,
-    /// Whether the codes are still those of a fresh network, to be placed among the first latents.
-    fresh: bool,
-    optimiser: AdamW,
-    average: MovingAverage,
-}
-
-/// Losses of one step.
-struct Losses {
-    total: f64,
-    reconstruction: f64,
-    commitment: f64,
-    gradient_norm: f64,
-    restarted_codes: usize,
-}
-
 /// Trains to the end, or until asked to stop (then `None`).
 ///
 /// # Errors
@@ -97,9 +72,11 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let shape = network_config(stage.config);
     let folder = stage.directory.stage(NAME);
     let start = stage.config.tokenizer_start().map(|bundle| Start::read(&bundle, &shape, stage.device)).transpose()?;
-    let identity = identity(stage.config, &stage.films.pixels_fingerprint, start.as_ref())?;
+    let losses = Training::losses(stage.config, stage.device)?;
+    let digests = [start.as_ref().map(|start| start.digest.as_str()), losses.digest()];
+    let identity = identity(stage.config, &stage.films.pixels_fingerprint, digests)?;
     let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
-    let mut training = Training::new(stage.config, &shape, start, stage.device)?;
+    let mut training = Training::new(stage.config, &shape, start, losses, stage.device)?;
     let mut guard = Guard::new(NAME, config.safety());
     if guard.goes_back() {
         checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
@@ -136,18 +113,16 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
             }
             step += 1;
             journal.step(step, losses.total);
-            journal.write(
-                step,
-                "train",
-                &[
-                    ("loss", losses.total),
-                    ("reconstruction", losses.reconstruction),
-                    ("commitment", losses.commitment),
-                    ("gradient_norm", losses.gradient_norm),
-                    ("learning_rate", rate),
-                    ("restarted_codes", losses.restarted_codes as f64),
-                ],
-            )?;
+            let mut metrics = vec![
+                ("loss", losses.total),
+                ("reconstruction", losses.reconstruction),
+                ("commitment", losses.commitment),
+                ("gradient_norm", losses.gradient_norm),
+                ("learning_rate", rate),
+                ("restarted_codes", losses.restarted_codes as f64),
+            ];
+            metrics.extend(losses.others);
+            journal.write(step, "train", &metrics)?;
             if step % config.cadence.validate_every == 0 || step == config.steps {
                 let tensors = training.exported();
                 let network = build(&shape, &tensors, stage.device)?;
@@ -205,12 +180,12 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     Ok(Some(Tokenizer { config: shape, tensors, network, fingerprint, validation_psnr }))
 }
 
-/// What makes two runs of this stage the same run.
-fn identity(config: &RunConfig, films: &str, start: Option<&Start>) -> Result<String> {
+/// What makes two runs of this stage the same run; `files` are the digests of those that it reads.
+fn identity(config: &RunConfig, films: &str, files: [Option<&str>; 2]) -> Result<String> {
     let settings = toml::to_string(&config.tokenizer.identity()).context("settings")?;
     let seed = config.seed.to_string();
     let mut parts = vec!["tokenizer", &settings, &seed, films];
-    parts.extend(start.map(|start| start.digest.as_str()));
+    parts.extend(files.into_iter().flatten());
     Ok(fingerprint(&parts))
 }
 
@@ -246,106 +221,4 @@ pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, d
     }
     let gray = Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?;
     in_channels(gray, channels)
-}
-
-// === impl Training ===
-
-impl Training {
-    fn new(run: &RunConfig, shape: &VqGanConfig, start: Option<Start>, device: &Device) -> Result<Self> {
-        let config = &run.tokenizer;
-        let parameters = Parameters::initialised(run.seed, device);
-        let network = VqGan::new(shape, parameters.builder(DType::F32))?;
-        let named = parameters.named();
-        let fresh = start.is_none();
-        if let Some(start) = start {
-            for (name, var) in &named {
-                var.set(start.tensor(name)?)?;
-            }
-        }
-        let trained: Vec<_> = named.iter().filter(|(name, _)| name != CODEBOOK).cloned().collect();
-        let codebook = named
-            .into_iter()
-            .find_map(|(name, var)| (name == CODEBOOK).then_some(var))
-            .with_context(|| format!("the tokenizer has no tensor {CODEBOOK}"))?;
-        let mut codebook = CodebookAverages::new(codebook, config.codebook_decay, config.restart_below, run.seed)?;
-        if !fresh {
-            codebook.start_from_codes()?;
-        }
-        Ok(Self {
-            codebook,
-            fresh,
-            optimiser: AdamW::new(config.optimiser, &trained)?,
-            // With the codebook, so that averaged encoder, codes and decoder fit each other.
-            average: MovingAverage::new(config.optimiser.ema_decay, &parameters.named())?,
-            parameters,
-            network,
-            trained,
-        })
-    }
-
-    fn step(&mut self, config: &TokenizerConfig, images: &Tensor, step: u64, rate: f64) -> Result<Losses> {
-        let latent = self.network.latent(images)?;
-        if step == 0 && self.fresh {
-            self.codebook.start_from(&latent)?;
-        }
-        let ids = self.network.nearest(&latent.detach())?;
-        let quantised = self.network.codes(&ids)?.detach();
-        let reconstruction = self.network.decode_latent(&straight_through(&latent, &quantised)?)?;
-        let absolute = (&reconstruction - images)?.abs()?.mean_all()?;
-        let commitment = (&latent - &quantised)?.sqr()?.mean_all()?;
-        let structure = structure_loss(&reconstruction, images, STRUCTURE_SCALES)?;
-        let loss = ((&absolute + (structure * config.structure)?)? + (&commitment * config.commitment)?)?;
-        let gradients = loss.backward()?;
-        let report = self.optimiser.step(&self.trained, &gradients, rate)?;
-        if report.without_gradient > 0 {
-            bail!("{} tensors of the tokenizer got no gradient: it would not learn", report.without_gradient);
-        }
-        let restarted_codes = self.codebook.follow(&latent.detach(), &ids, step)?;
-        self.average.update(&self.parameters.named(), step)?;
-        Ok(Losses {
-            total: scalar(&loss)?,
-            reconstruction: scalar(&absolute)?,
-            commitment: scalar(&commitment)?,
-            gradient_norm: report.gradient_norm,
-            restarted_codes,
-        })
-    }
-
-    /// What is validated and exported: the averages (without averaging, the weights themselves).
-    fn exported(&self) -> BTreeMap<String, Tensor> {
-        self.average.averages().clone()
-    }
-
-    fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
-        let (updates, first, second) = self.optimiser.state();
-        let weights = self.parameters.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
-        Ok(Checkpoint {
-            step,
-            updates,
-            groups: BTreeMap::from([
-                ("weights".to_owned(), weights),
-                ("first".to_owned(), first.clone()),
-                ("second".to_owned(), second.clone()),
-                ("average".to_owned(), self.average.averages().clone()),
-                ("codebook".to_owned(), self.codebook.state()?),
-            ]),
-            ..Checkpoint::default()
-        })
-    }
-
-    fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<u64> {
-        let weights = checkpoint.take("weights");
-        for (name, var) in self.parameters.named() {
-            let saved = weights.get(&name).with_context(|| format!("the checkpoint lacks tensor {name}"))?;
-            var.set(saved)?;
-        }
-        self.optimiser.restore(checkpoint.updates, checkpoint.take("first"), checkpoint.take("second"))?;
-        self.average.restore(checkpoint.take("average"))?;
-        self.codebook.restore(&checkpoint.take("codebook"))?;
-        Ok(checkpoint.step)
-    }
-}
-
-fn scalar(tensor: &Tensor) -> Result<f64> {
-    Ok(f64::from(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?))
 }

@@ -21,7 +21,8 @@ pub(crate) struct Trial {
 impl Trial {
     /// Steps of `batch` films each.
     pub(crate) fn new(config: &RunConfig, batch: usize, device: &Device) -> Result<Self> {
-        let training = Training::new(config, &network_config(config), None, device)?;
+        let losses = Training::losses(config, device)?;
+        let training = Training::new(config, &network_config(config), None, losses, device)?;
         Ok(Self { config: config.clone(), training, images: noise(config, batch, device)?, step: 0 })
     }
 
@@ -37,7 +38,8 @@ impl Trial {
 /// A tokenizer that has learnt nothing.
 pub(crate) fn untrained(config: &RunConfig, device: &Device) -> Result<Tokenizer> {
     let shape = network_config(config);
-    let tensors: BTreeMap<String, Tensor> = Training::new(config, &shape, None, device)?.exported();
+    let losses = Training::losses(config, device)?;
+    let tensors: BTreeMap<String, Tensor> = Training::new(config, &shape, None, losses, device)?.exported();
     let network = build(&shape, &tensors, device)?;
     Ok(Tokenizer { config: shape, tensors, network, fingerprint: String::new(), validation_psnr: 0.0 })
 }

@@ -64,7 +64,11 @@ fn sample(model: &Model, impression: &str, samples: u32, params: &SamplingParams
 // === impl Changes ===
 
 impl Changes {
-    fn apply(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
+    /// The settings that come of a model's `defaults`.
+    ///
+    /// # Errors
+    /// Names the option that is out of its range.
+    pub fn apply(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
         let mut params = defaults.clone();
         params.seed = self.seed;
         params.step_count = self.steps.unwrap_or(params.step_count);

@@ -5,6 +5,7 @@ pub mod encode;
 pub mod export;
 mod picture_loss;
 pub mod tokenizer;
+mod training_loop;
 pub mod transformer;
 
 #[cfg(test)]

@@ -16,16 +16,14 @@ use raygen_model::vqgan::{QuantiserKind, VqGan, VqGanConfig};
 use self::start::Start;
 use self::training::Training;
 pub(super) use self::validate::pictures;
-use super::{Stage, announce, fingerprint, refuse_fewer_steps};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation};
+use super::{Stage, fingerprint};
 use crate::config::RunConfig;
 use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
-use crate::optim::learning_rate;
-use crate::run::{Checkpoints, Guard, Journal, Subject};
+use crate::run::Checkpoint;
 
 /// The stage.
 const NAME: &str = "tokenizer";
-/// Its validation, to the hook of tests.
-const VALIDATION: &str = "tokenizer validation";
 /// The codebook's tensor: it follows moving averages instead of a gradient.
 pub(crate) const CODEBOOK: &str = "quantize.embedding.weight";
 
@@ -63,6 +61,15 @@ pub fn network_config(config: &RunConfig) -> VqGanConfig {
     }
 }
 
+/// The tokenizer at work.
+struct Pupil<'a> {
+    stage: &'a Stage<'a>,
+    training: Training,
+    order: FilmOrder,
+    /// What was judged last.
+    judged: Option<VqGan>,
+}
+
 /// Trains to the end, or until asked to stop (then `None`).
 ///
 /// # Errors
@@ -70,108 +77,26 @@ pub fn network_config(config: &RunConfig) -> VqGanConfig {
 pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let config = &stage.config.tokenizer;
     let shape = network_config(stage.config);
-    let folder = stage.directory.stage(NAME);
     let start = stage.config.tokenizer_start().map(|bundle| Start::read(&bundle, &shape, stage.device)).transpose()?;
     let losses = Training::losses(stage.config, stage.device)?;
     let digests = [start.as_ref().map(|start| start.digest.as_str()), losses.digest()];
     let identity = identity(stage.config, &stage.films.pixels_fingerprint, digests)?;
-    let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
-    let mut training = Training::new(stage.config, &shape, start, losses, stage.device)?;
-    let mut guard = Guard::new(NAME, config.safety());
-    if guard.goes_back() {
-        checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
-    }
-    let mut step = match checkpoints.latest(stage.device)? {
-        Some(mut checkpoint) => {
-            guard.restore(&mut checkpoint)?;
-            training.restore(checkpoint)?
-        }
-        None => 0,
+    let training = Training::new(stage.config, &shape, start, losses, stage.device)?;
+    let order = FilmOrder::new(stage.config.seed, stage.films.train.len());
+    let mut pupil = Pupil { stage, training, order, judged: None };
+    let course = Course {
+        stage: NAME,
+        identity: &identity,
+        steps: config.steps,
+        films_per_step: config.batch,
+        cadence: config.cadence,
+        safety: config.safety(),
+        optimiser: config.optimiser,
     };
-    refuse_fewer_steps("tokenizer.steps", step, config.steps)?;
-    // Only now: a configuration that does not fit what is there must not replace the record of what made it.
-    stage.directory.record(stage.config)?;
-    announce(NAME, step, config.steps);
-    if step < config.steps {
-        if guard.goes_back() && checkpoints.newest().is_none() {
-            checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
-        }
-        let subject =
-            Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
-        let mut journal = Journal::open(&folder, &subject, step)?;
-        let mut order = FilmOrder::new(stage.config.seed, stage.films.train.len());
-        while step < config.steps {
-            let rate = learning_rate(&config.optimiser, step, config.steps) * guard.learning_rate_factor();
-            let images = batch(stage, &mut order, step)?;
-            let losses = training.step(config, &images, step, rate)?;
-            let seen = stage.observed(NAME, step, &guard, losses.total);
-            if let Some(failure) = guard.failure(step, seen, losses.gradient_norm) {
-                step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                continue;
-            }
-            step += 1;
-            journal.step(step, losses.total);
-            let mut metrics = vec![
-                ("loss", losses.total),
-                ("reconstruction", losses.reconstruction),
-                ("commitment", losses.commitment),
-                ("gradient_norm", losses.gradient_norm),
-                ("learning_rate", rate),
-                ("restarted_codes", losses.restarted_codes as f64),
-            ];
-            metrics.extend(losses.others);
-            journal.write(step, "train", &metrics)?;
-            if step % config.cadence.validate_every == 0 || step == config.steps {
-                let tensors = training.exported();
-                let network = build(&shape, &tensors, stage.device)?;
-                let report = validate::validate(&network, stage.films, stage.device)?;
-                let seen = stage.observed(VALIDATION, step - 1, &guard, report.psnr);
-                if let Some(failure) = Guard::validation_failure(step - 1, &[seen], losses.gradient_norm) {
-                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                    continue;
-                }
-                validate::draw(
-                    &network,
-                    stage.films,
-                    stage.device,
-                    &folder.join(format!("samples/step-{step:06}.png")),
-                )?;
-                journal.write(
-                    step,
-                    "validate",
-                    &[
-                        ("psnr", report.psnr),
-                        ("codes_used", report.codes_used as f64),
-                        ("perplexity", report.perplexity),
-                    ],
-                )?;
-                journal.draw_curves();
-                journal.say(&format!(
-                    "tokenizer step {step}: val PSNR {:.2} dB, {} of {} codes in use, perplexity {:.0}",
-                    report.psnr, report.codes_used, shape.codebook_size, report.perplexity
-                ));
-                if config.keep_best {
-                    checkpoints.save_best(report.psnr, || guard.record(training.checkpoint(step)?))?;
-                }
-            }
-            let stopping = stage.stop.raised();
-            if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
-                checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
-            }
-            if stopping && step < config.steps {
-                journal.draw_curves();
-                journal.say(&format!("tokenizer: saved at step {step}; the same command goes on from there"));
-                return Ok(None);
-            }
-        }
-    }
-    let tensors = training.exported();
+    let Some(history) = training_loop::train(stage, &course, &mut pupil)? else { return Ok(None) };
+    let tensors = pupil.training.exported();
     let network = build(&shape, &tensors, stage.device)?;
-    let (steps, history) = (config.steps.to_string(), guard.history());
+    let steps = config.steps.to_string();
     let mut parts = vec![identity.as_str(), &steps];
     // After a failure the weights depend on it too; without one, the fingerprint is what it always was.
     parts.extend((!history.is_empty()).then_some(history.as_str()));
@@ -221,4 +146,56 @@ pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, d
     }
     let gray = Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?;
     in_channels(gray, channels)
+}
+
+// === impl Trainee for Pupil ===
+
+impl Trainee for Pupil<'_> {
+    fn step(&mut self, step: u64, rate: f64) -> Result<StepReport> {
+        let images = batch(self.stage, &mut self.order, step)?;
+        let losses = self.training.step(&self.stage.config.tokenizer, &images, step, rate)?;
+        let mut metrics = vec![
+            ("reconstruction", losses.reconstruction),
+            ("commitment", losses.commitment),
+            ("restarted_codes", losses.restarted_codes as f64),
+        ];
+        metrics.extend(losses.others);
+        Ok(StepReport { loss: losses.total, gradient_norm: losses.gradient_norm, metrics })
+    }
+
+    fn validate(&mut self) -> Result<Validation> {
+        let shape = network_config(self.stage.config);
+        let network = build(&shape, &self.training.exported(), self.stage.device)?;
+        let report = validate::validate(&network, self.stage.films, self.stage.device)?;
+        self.judged = Some(network);
+        Ok(Validation {
+            watched: vec![report.psnr],
+            metrics: vec![
+                ("psnr", report.psnr),
+                ("train_psnr", report.train_psnr),
+                ("codes_used", report.codes_used as f64),
+                ("perplexity", report.perplexity),
+            ],
+            score: report.psnr,
+            summary: format!(
+                "val PSNR {:.2} dB ({:.2} on films it learnt from), {} of {} codes in use, perplexity {:.0}",
+                report.psnr, report.train_psnr, report.codes_used, shape.codebook_size, report.perplexity
+            ),
+        })
+    }
+
+    fn draw(&self, step: u64) -> Result<bool> {
+        let Some(network) = &self.judged else { return Ok(true) };
+        let sheet = self.stage.directory.stage(NAME).join(format!("samples/step-{step:06}.png"));
+        validate::draw(network, self.stage.films, self.stage.device, &sheet)?;
+        Ok(true)
+    }
+
+    fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
+        self.training.checkpoint(step)
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<u64> {
+        self.training.restore(checkpoint)
+    }
 }

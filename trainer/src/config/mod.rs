@@ -1,5 +1,6 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
+mod decoder;
 mod defaults;
 mod optimiser;
 mod picture_losses;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
+pub use self::decoder::DecoderConfig;
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
 pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
@@ -68,6 +70,9 @@ pub struct RunConfig {
     pub encode: EncodeConfig,
     /// Stage `transformer`: the masked transformer and its text encoder.
     pub transformer: TransformerStageConfig,
+    /// Stage `decoder`: fine-tuning of the tokenizer's decoder on grids that the transformer made. Left out, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<DecoderConfig>,
     /// Stage `export`: the bundle.
     #[serde(default)]
     pub export: ExportConfig,
@@ -304,6 +309,12 @@ impl RunConfig {
     #[must_use]
     pub fn tokenizer_perceptual(&self) -> Option<PerceptualConfig> {
         self.tokenizer.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
+    }
+
+    /// The same of the stage `decoder`.
+    #[must_use]
+    pub fn decoder_perceptual(&self) -> Option<PerceptualConfig> {
+        self.decoder.as_ref()?.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
     }
 
     /// Where the bundle lies whose text encoder the transformer's starts from, if it does.

@@ -15,7 +15,7 @@ use raygen_model::vqgan::{QuantiserKind, VqGan, VqGanConfig};
 
 use self::start::Start;
 use self::training::Training;
-pub(super) use self::validate::pictures;
+pub(super) use self::validate::{pictures, sum_of_psnr};
 use super::training_loop::{self, Course, StepReport, Trainee, Validation};
 use super::{Stage, fingerprint};
 use crate::config::RunConfig;
@@ -133,7 +133,7 @@ pub(super) fn in_channels(gray: Tensor, channels: usize) -> Result<Tensor> {
     Ok(if channels == 1 { gray } else { gray.repeat((1, channels, 1, 1))? })
 }
 
-fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, device: &Device) -> Result<VqGan> {
+pub(super) fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, device: &Device) -> Result<VqGan> {
     let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
     Ok(VqGan::new(config, candle_nn::VarBuilder::from_tensors(tensors, DType::F32, device))?)
 }

@@ -52,14 +52,18 @@ fn reconstruct(network: &VqGan, films: &FilmSet, indices: &[usize], device: &Dev
         for id in ids.flatten_all()?.to_vec1::<u32>()? {
             counts[id as usize] += 1;
         }
-        let back = network.decode(&ids)?;
-        // Both are in [-1, 1]: half the difference is the error in [0, 1].
-        let errors = ((images - back)? * 0.5)?.sqr()?.flatten_from(1)?.mean(1)?.to_vec1::<f32>()?;
-        // `max` alone would take a NaN for a perfect reconstruction.
-        let floored = |e: &f32| if e.is_nan() { *e } else { e.max(1e-12) };
-        total += errors.iter().map(|e| -10.0 * f64::from(floored(e)).log10()).sum::<f64>();
+        total += sum_of_psnr(&images, &network.decode(&ids)?)?;
     }
     Ok((total / indices.len() as f64, counts))
+}
+
+/// The sum over films of their PSNR in dB; `films` and `pictures` are [batch, channels, height, width] in [-1, 1].
+pub(in crate::stages) fn sum_of_psnr(films: &Tensor, pictures: &Tensor) -> Result<f64> {
+    // Half the difference is the error in [0, 1].
+    let errors = ((films - pictures)? * 0.5)?.sqr()?.flatten_from(1)?.mean(1)?.to_vec1::<f32>()?;
+    // `max` alone would take a NaN for a perfect reconstruction.
+    let floored = |e: &f32| if e.is_nan() { *e } else { e.max(1e-12) };
+    Ok(errors.iter().map(|e| -10.0 * f64::from(floored(e)).log10()).sum())
 }
 
 /// Draws validation films above their reconstructions.

@@ -4,7 +4,7 @@
 mod codebook;
 mod start;
 mod training;
-pub(crate) mod trial;
+pub mod trial;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -137,6 +137,11 @@ impl Training {
         })
     }
 
+    /// Numbers in all tensors of the network.
+    pub(super) fn parameter_count(&self) -> usize {
+        self.parameters.named().iter().map(|(_, var)| var.elem_count()).sum()
+    }
+
     /// What is validated and exported: the averages (without averaging, the weights themselves).
     pub(super) fn exported(&self) -> BTreeMap<String, Tensor> {
         self.average.averages().clone()

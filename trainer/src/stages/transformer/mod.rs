@@ -4,7 +4,7 @@ mod batch;
 mod likeness;
 mod network;
 mod text;
-pub(crate) mod trial;
+pub mod trial;
 mod validate;
 
 use std::collections::BTreeMap;

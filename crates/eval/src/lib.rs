@@ -4,17 +4,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod classification;
+pub mod distribution;
 mod diversity;
 mod error;
+mod features;
 mod font;
 mod gray;
 pub mod plot;
+mod products;
 mod psnr;
 pub mod sheet;
 mod similarity;
+pub mod statistics;
 
 pub use diversity::{Measure, mean_pairwise};
 pub use error::EvalError;
+pub use features::{Extractor, FeatureError, Features};
 pub use gray::GrayImage;
 pub use psnr::{PSNR_CAP, psnr, psnr_capped};
 pub use similarity::{MS_SSIM_SMALLEST_SIDE, SSIM_SMALLEST_SIDE, ms_ssim, ssim};

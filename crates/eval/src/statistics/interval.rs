@@ -38,7 +38,7 @@ impl Interval {
 }
 
 /// The `share` quantile of sorted values, by linear interpolation (numpy's default); `None` of nothing.
-pub(crate) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share.clamp(0.0, 1.0) * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted.get(place.floor() as usize)?, sorted.get(place.ceil() as usize)?);
     Some(below + (above - below) * place.fract())

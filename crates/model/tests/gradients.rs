@@ -239,6 +239,7 @@ fn raygen_config(token_merge: usize, token_width: usize, local_blocks: usize) ->
         text_width: 6,
         max_text_tokens: 3,
         pad_mask: true,
+        views: None,
     })
 }
 

@@ -6,7 +6,7 @@ use super::{Condition, Model, ModelError};
 
 impl Model {
     /// Fills every state by all steps of `params`. `negative` is what guidance moves away from; none takes the null
-    /// condition. The tokens are those that any other batching of the same samples gives (on CPU).
+    /// condition of the same view. The tokens are those that any other batching of the same samples gives (on CPU).
     ///
     /// # Errors
     /// A step failed for one of the samples; see [`Self::logits`] and [`advance`].
@@ -24,7 +24,7 @@ impl Model {
             if scale != 1.0 {
                 let away = match negative {
                     Some(negative) => negative.clone(),
-                    None => self.null_condition()?,
+                    None => self.null_condition_of_view(condition.view)?,
                 };
                 let rows: Vec<_> = states.iter().map(|state| (state.ids.as_slice(), &away)).collect();
                 let unconditional = self.logits(&rows)?;

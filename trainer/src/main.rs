@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::{Parser, Subcommand};
+use raygen_model::transformer::View;
 use raygen_trainer::config::RunConfig;
 use raygen_trainer::run::StopSignal;
 use raygen_trainer::stages::{self, Outcome};
@@ -92,6 +93,9 @@ enum Command {
         /// Sampler [default: the model's]: published, maskgit or halton.
         #[arg(long)]
         sampler: Option<String>,
+        /// View [default: the model's, if it knows views]: AP, PA, lateral or frontal.
+        #[arg(long)]
+        view: Option<View>,
         /// The PNG to write.
         #[arg(long)]
         out: PathBuf,
@@ -144,6 +148,7 @@ fn run(command: Command) -> Result<ExitCode> {
             refinement,
             top_k_filter,
             sampler,
+            view,
             out,
         } => {
             let changes = sheet::Changes {
@@ -154,6 +159,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 refinement,
                 top_k_filter,
                 sampler,
+                view,
                 seed,
             };
             sheet::draw(&bundle, &impressions, samples, columns, &changes, &out)?;

@@ -30,7 +30,8 @@ pub struct RowScore {
 /// # Errors
 /// The model failed or gave values that are not numbers.
 pub fn score_rows(model: &LoadedModel, texts: &[TextTokens], rows: &[ScoreRow]) -> Result<Vec<RowScore>, EngineError> {
-    let conditions = texts.iter().map(|text| model.model.condition(text)).collect::<Result<Vec<Condition>, _>>()?;
+    let conditions =
+        texts.iter().map(|text| model.model.condition(text, None)).collect::<Result<Vec<Condition>, _>>()?;
     let mask_id = model.info().codebook_size;
     let grids: Vec<Vec<u32>> = rows
         .iter()

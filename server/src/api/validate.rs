@@ -139,19 +139,29 @@ pub(super) fn sampling(
     params
 }
 
-/// The view, where one is asked for: it must be one that the model has learnt.
-pub(super) fn view(field: &str, asked: i32, model: &LoadedModel) -> Result<Option<View>, Violation> {
-    let wrong = |description: String| Err(Violation::new(field, Reason::FieldInvalid, description));
-    let view = match v1::View::try_from(asked) {
+/// The view of a film that is scored: the model's default where it has not learnt the film's.
+pub(super) fn view_of_film(field: &str, named: i32, model: &LoadedModel) -> Result<Option<View>, Violation> {
+    Ok(named_view(field, named)?.filter(|view| model.info().views.contains(view)))
+}
+
+fn named_view(field: &str, named: i32) -> Result<Option<View>, Violation> {
+    Ok(Some(match v1::View::try_from(named) {
         Ok(v1::View::Unspecified) => return Ok(None),
         Ok(v1::View::Ap) => View::AP,
         Ok(v1::View::Pa) => View::PA,
         Ok(v1::View::Lateral) => View::Lateral,
         Ok(v1::View::Frontal) => View::Frontal,
         Err(_) => {
-            return wrong(format!("{asked} is not a view; there are AP (1), PA (2), LATERAL (3) and FRONTAL (4)"));
+            let description = format!("{named} is not a view; there are AP (1), PA (2), LATERAL (3) and FRONTAL (4)");
+            return Err(Violation::new(field, Reason::FieldInvalid, description));
         }
-    };
+    }))
+}
+
+/// The view, where one is asked for: it must be one that the model has learnt.
+pub(super) fn view(field: &str, asked: i32, model: &LoadedModel) -> Result<Option<View>, Violation> {
+    let Some(view) = named_view(field, asked)? else { return Ok(None) };
+    let wrong = |description: String| Err(Violation::new(field, Reason::FieldInvalid, description));
     let known = &model.info().views;
     if known.contains(&view) {
         return Ok(Some(view));

@@ -63,6 +63,10 @@ fn a_view_must_be_one_that_the_model_has_learnt() {
     );
     assert_eq!(view("view", 0, &without), Ok(None));
     assert_eq!(view("view", v1::View::Pa.into(), &with), Ok(Some(View::PA)));
+    let of_film = |named| view_of_film("item.view", named, &with).map_err(|violation| violation.field);
+    assert_eq!(of_film(v1::View::Ap.into()), Ok(Some(View::AP)));
+    assert_eq!(of_film(v1::View::Lateral.into()), Ok(None), "a film is what it is");
+    assert_eq!(of_film(99), Err("item.view".to_owned()));
     for (asked, model, said) in [
         (v1::View::Pa.into(), &without, "knows no views"),
         (v1::View::Lateral.into(), &with, "has learnt AP, PA only"),

@@ -277,6 +277,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_that_came_later_are_no_part_of_a_run_that_does_not_set_them() {
+        let text = "steps = 5\nbatch = 3\noptimiser = { learning_rate = 1e-3 }\n\
+                    model = { width = 16, layers = 1, heads = 2, feed_forward = 16 }\n\
+                    text = { width = 8, layers = 1, heads = 2, max_tokens = 8 }\n";
+        let config: TransformerStageConfig = toml::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+        let identity = toml::Table::try_from(config.identity()).unwrap_or_default();
+        let keys: Vec<&str> = identity.keys().map(String::as_str).collect();
+        let before = [
+            "batch",
+            "cadence",
+            "code_smoothing",
+            "condition_dropout",
+            "label_smoothing",
+            "model",
+            "optimiser",
+            "start_from_codebook",
+            "steps",
+            "text",
+        ];
+        assert_eq!(keys, before);
+        let model: Vec<&str> =
+            identity["model"].as_table().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(model, ["feed_forward", "heads", "layers", "local_blocks", "token_merge", "width"]);
+    }
+
+    #[test]
     fn letters_are_what_stays_and_words_across_a_line_break_are_joined() {
         let cleaned = TextCleaning::Letters.apply(" 1. No acute\ndisease;  2-cm NODULE (RUL).");
         assert_eq!(cleaned, "no acutedisease  cm nodule rul");

@@ -13,3 +13,4 @@ pub mod run;
 pub mod sheet;
 pub mod stages;
 pub mod status;
+pub mod synthesis;

@@ -27,8 +27,6 @@ pub struct Changes {
     pub top_k_filter: Option<f32>,
     /// Sampler, by name.
     pub sampler: Option<String>,
-    /// View of the pictures.
-    pub view: Option<View>,
     /// Seed.
     pub seed: u64,
 }
@@ -42,6 +40,7 @@ pub fn draw(
     impressions: &[String],
     samples: u32,
     columns: Option<usize>,
+    view: Option<View>,
     changes: &Changes,
     out: &Path,
 ) -> Result<()> {
@@ -49,8 +48,8 @@ pub fn draw(
     let params = changes.apply(&model.info().sampling)?;
     let mut rows = Vec::new();
     for impression in impressions {
-        let grids = sample(&model, impression, changes.view, samples, &params)
-            .with_context(|| format!("impression {impression:?}"))?;
+        let grids =
+            sample(&model, impression, view, samples, &params).with_context(|| format!("impression {impression:?}"))?;
         let grids: Vec<&[u32]> = grids.iter().map(Vec::as_slice).collect();
         rows.push((impression.clone(), model.decode(&grids)?));
     }
@@ -73,7 +72,11 @@ fn sample(
 // === impl Changes ===
 
 impl Changes {
-    fn apply(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
+    /// The settings that come of a model's `defaults`.
+    ///
+    /// # Errors
+    /// Names the option that is out of its range.
+    pub fn apply(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
         let mut params = defaults.clone();
         params.seed = self.seed;
         params.step_count = self.steps.unwrap_or(params.step_count);

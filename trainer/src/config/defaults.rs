@@ -28,6 +28,38 @@ pub(super) fn structure() -> f64 {
     0.5
 }
 
+pub(super) fn perceptual() -> f64 {
+    1.0
+}
+
+pub(super) fn adversarial() -> f64 {
+    0.8
+}
+
+pub(super) fn discriminator_channels() -> usize {
+    64
+}
+
+pub(super) fn discriminator_layers() -> usize {
+    3
+}
+
+pub(super) fn discriminator_rate() -> f64 {
+    1.0
+}
+
+pub(super) fn decoder_masked() -> f64 {
+    0.5
+}
+
+pub(super) fn decoder_sampling_steps() -> u32 {
+    8
+}
+
+pub(super) fn one() -> u32 {
+    1
+}
+
 pub(super) fn codebook_decay() -> f64 {
     0.98
 }

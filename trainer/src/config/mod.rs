@@ -1,7 +1,9 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
+mod decoder;
 mod defaults;
 mod optimiser;
+mod picture_losses;
 mod safety;
 mod transformer;
 mod validate;
@@ -12,7 +14,9 @@ use std::path::{Path, PathBuf};
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
+pub use self::decoder::DecoderConfig;
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
+pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
 pub use self::transformer::{
     ComputeType, MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
@@ -68,6 +72,9 @@ pub struct RunConfig {
     pub encode: EncodeConfig,
     /// Stage `transformer`: the masked transformer and its text encoder.
     pub transformer: TransformerStageConfig,
+    /// Stage `decoder`: fine-tuning of the tokenizer's decoder on grids that the transformer made. Left out, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<DecoderConfig>,
     /// Stage `export`: the bundle.
     #[serde(default)]
     pub export: ExportConfig,
@@ -129,6 +136,12 @@ pub struct TokenizerConfig {
     /// Weight of the multi-scale structure loss.
     #[serde(default = "defaults::structure")]
     pub structure: f64,
+    /// A loss by what a trained network sees; without one the structure loss stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualConfig>,
+    /// A loss by a discriminator that is trained along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialConfig>,
     /// Decay of the codebook's moving averages.
     #[serde(default = "defaults::codebook_decay")]
     pub codebook_decay: f64,
@@ -193,8 +206,8 @@ impl TokenizerConfig {
         }
     }
 
-    /// The settings that decide what the stage's weights are: the number of steps may grow later, where the run starts from
-    /// counts by its contents, and cadence and safety change no weight.
+    /// The settings that decide what the stage's weights are: the number of steps may grow later, files count by their
+    /// contents, and cadence and safety change no weight.
     #[must_use]
     pub fn identity(&self) -> Self {
         let Safety { on_failure, explode_factor, keep, keep_best } = Safety::default();
@@ -206,6 +219,7 @@ impl TokenizerConfig {
             keep,
             keep_best,
             start_from: None,
+            perceptual: self.perceptual.as_ref().map(PerceptualConfig::identity),
             ..self.clone()
         }
     }
@@ -295,6 +309,18 @@ impl RunConfig {
     #[must_use]
     pub fn tokenizer_start(&self) -> Option<PathBuf> {
         self.tokenizer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+    }
+
+    /// The tokenizer's perceptual loss with its files where they lie, if it has one.
+    #[must_use]
+    pub fn tokenizer_perceptual(&self) -> Option<PerceptualConfig> {
+        self.tokenizer.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
+    }
+
+    /// The same of the stage `decoder`.
+    #[must_use]
+    pub fn decoder_perceptual(&self) -> Option<PerceptualConfig> {
+        self.decoder.as_ref()?.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
     }
 
     /// Where the bundle lies that the transformer starts from, if it does.

@@ -1,6 +1,9 @@
 //! What can be wrong with a run is said before anything is computed, not after the hours of an earlier stage.
 
-use super::{OptimiserConfig, RunConfig, Safety, Variant};
+use raygen_model::lpips::SMALLEST_SIDE;
+
+use super::{AdversarialConfig, Cadence, DecoderConfig, OptimiserConfig, PerceptualConfig, RunConfig, Safety, Variant};
+use crate::loss::Discriminator;
 use crate::stages::tokenizer::network_config;
 use crate::stages::transformer::{Freeze, Shapes};
 
@@ -29,11 +32,8 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
         require(value, 1, 1 << 20, key, "")?;
     }
     require(config.transformer.text.max_tokens, 3, 8192, "transformer.text.max_tokens", "tokens")?;
-    for (stage, cadence) in [("tokenizer", &config.tokenizer.cadence), ("transformer", &config.transformer.cadence)] {
-        if cadence.validate_every == 0 || cadence.checkpoint_every == 0 {
-            return Err((format!("{stage}.cadence"), "needs at least 1 step between two events".to_owned()));
-        }
-    }
+    cadence("tokenizer", &config.tokenizer.cadence)?;
+    cadence("transformer", &config.transformer.cadence)?;
     safety("tokenizer", config.tokenizer.safety())?;
     safety("transformer", config.transformer.safety())?;
     share("transformer.condition_dropout", config.transformer.condition_dropout)?;
@@ -59,13 +59,19 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     share("tokenizer.restart_below", config.tokenizer.restart_below)?;
     weight("tokenizer.commitment", config.tokenizer.commitment)?;
     weight("tokenizer.structure", config.tokenizer.structure)?;
+    picture_losses(
+        "tokenizer",
+        config.tokenizer.perceptual.as_ref(),
+        config.tokenizer.adversarial.as_ref(),
+        config.data.image_size,
+    )?;
     optimiser("tokenizer", &config.tokenizer.optimiser)?;
     optimiser("transformer", &config.transformer.optimiser)?;
-    if config.tokenizer.optimiser.plateau.is_some() {
-        let problem = "is for the stage `transformer`; the tokenizer's learning rate follows a cosine";
-        return Err(("tokenizer.optimiser.plateau".to_owned(), problem.to_owned()));
-    }
+    no_plateau("tokenizer", &config.tokenizer.optimiser)?;
     plateau(&config.transformer.optimiser)?;
+    if let Some(decoder) = &config.decoder {
+        self::decoder(decoder, config.data.image_size)?;
+    }
     variant(config)?;
     networks(config)?;
     let sampling = &config.export.sampling;
@@ -75,6 +81,68 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     if sampling.guidance_scale != 1.0 && config.transformer.condition_dropout == 0.0 {
         let problem = "must be 1 without transformer.condition_dropout: the model would not know the empty text";
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
+    }
+    Ok(())
+}
+
+/// Stage `decoder`.
+fn decoder(config: &DecoderConfig, image_size: usize) -> Result<(), Problem> {
+    require(config.batch, 1, 1 << 20, "decoder.batch", "")?;
+    require(config.grids as usize, 1, 1024, "decoder.grids", "")?;
+    require(config.sampling_steps as usize, 1, 256, "decoder.sampling_steps", "")?;
+    if !(config.masked > 0.0 && config.masked <= 1.0) {
+        return Err(("decoder.masked".to_owned(), format!("must be above 0 and at most 1, is {}", config.masked)));
+    }
+    weight("decoder.structure", config.structure)?;
+    cadence("decoder", &config.cadence)?;
+    safety("decoder", config.safety())?;
+    optimiser("decoder", &config.optimiser)?;
+    no_plateau("decoder", &config.optimiser)?;
+    picture_losses("decoder", config.perceptual.as_ref(), config.adversarial.as_ref(), image_size)
+}
+
+/// The losses of decoded pictures that `stage` may have.
+fn picture_losses(
+    stage: &str,
+    perceptual: Option<&PerceptualConfig>,
+    adversarial: Option<&AdversarialConfig>,
+    image_size: usize,
+) -> Result<(), Problem> {
+    if let Some(perceptual) = perceptual {
+        weight(&format!("{stage}.perceptual.weight"), perceptual.weight)?;
+        if image_size < SMALLEST_SIDE {
+            let problem = format!("must be {SMALLEST_SIDE} or more for {stage}.perceptual, is {image_size}");
+            return Err(("data.image_size".to_owned(), problem));
+        }
+    }
+    let Some(config) = adversarial else { return Ok(()) };
+    let within = |name: &str| format!("{stage}.adversarial.{name}");
+    weight(&within("weight"), config.weight)?;
+    if !(config.rate > 0.0 && config.rate.is_finite()) {
+        return Err((within("rate"), format!("must be above 0, is {}", config.rate)));
+    }
+    require(config.channels, 1, 4096, &within("channels"), "")?;
+    require(config.layers, 1, 6, &within("layers"), "")?;
+    let least = Discriminator::smallest_side(config.layers);
+    if image_size < least {
+        let problem =
+            format!("of {} need pictures of {least} px or more, data.image_size is {image_size}", config.layers);
+        return Err((within("layers"), problem));
+    }
+    Ok(())
+}
+
+fn cadence(stage: &str, cadence: &Cadence) -> Result<(), Problem> {
+    if cadence.validate_every == 0 || cadence.checkpoint_every == 0 {
+        return Err((format!("{stage}.cadence"), "needs at least 1 step between two events".to_owned()));
+    }
+    Ok(())
+}
+
+fn no_plateau(stage: &str, optimiser: &OptimiserConfig) -> Result<(), Problem> {
+    if optimiser.plateau.is_some() {
+        let problem = "is for the stage `transformer`; here the learning rate follows a cosine";
+        return Err((format!("{stage}.optimiser.plateau"), problem.to_owned()));
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod sheet;
 mod stop;
 mod tensorboard;
 
+pub(crate) use checkpoint::write_synced;
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use directory::{RunDirectory, RunDirectoryError};
 pub use guard::{Failure, Guard};

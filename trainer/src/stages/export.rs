@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use raygen_model::bundle::{
@@ -14,11 +15,11 @@ use super::tokenizer::Tokenizer;
 use super::transformer::Trained;
 use crate::config::StorageType;
 
-/// Writes the bundle of a finished run.
+/// Writes a bundle to `path`.
 ///
 /// # Errors
 /// Where a tensor does not fit the storage type or the bundle cannot be written; a bundle that was there stays.
-pub fn export(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) -> Result<()> {
+pub fn export(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained, path: &Path) -> Result<()> {
     let config = bundle_config(stage, tokenizer, trained);
     let store = match stage.config.export.dtype {
         StorageType::F32 => StoreType::F32,
@@ -26,7 +27,7 @@ pub fn export(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) -> Re
         StorageType::Bf16 => StoreType::Bf16,
     };
     let metrics = metrics(tokenizer, trained);
-    let mut writer = BundleWriter::create(stage.directory.bundle())?;
+    let mut writer = BundleWriter::create(path)?;
     writer.write_config(&config)?;
     writer.write_tensors(Component::VqGan, &tokenizer.tensors, store)?;
     writer.write_tensors(Component::Transformer, &trained.transformer, store)?;

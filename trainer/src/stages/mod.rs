@@ -1,8 +1,12 @@
-//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `export`. Each resumes from its last checkpoint.
+//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `decoder`, `export`. Each resumes from its last checkpoint.
 
+mod adversary;
+mod decoder;
 pub mod encode;
 pub mod export;
+mod picture_loss;
 pub mod tokenizer;
+mod training_loop;
 pub mod transformer;
 
 #[cfg(test)]
@@ -79,8 +83,16 @@ fn run_with(
     let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
         return Ok(Outcome::Stopped);
     };
+    let tokenizer = match &config.decoder {
+        Some(decoder) => {
+            let tuned = decoder::train(&stage, decoder, &tokenizer, &tokens, &trained).context("stage decoder")?;
+            let Some(tuned) = tuned else { return Ok(Outcome::Stopped) };
+            tuned
+        }
+        None => tokenizer,
+    };
     eprintln!("stage export: begins");
-    export::export(&stage, &tokenizer, &trained).context("stage export")?;
+    export::export(&stage, &tokenizer, &trained, &directory.bundle()).context("stage export")?;
     eprintln!("bundle: {}", directory.bundle().display());
     Ok(Outcome::Done)
 }

@@ -82,7 +82,7 @@ pub(super) fn checksum_path(path: &Path) -> PathBuf {
 }
 
 /// Writes through a temporary name, so that the final name only ever holds whole content.
-pub(in crate::run) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let result = (|| {
         let mut file = File::create(&temporary)?;

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
 pub use self::error::CheckpointError;
-pub(super) use self::file::write_synced;
+pub(crate) use self::file::write_synced;
 use self::file::{SCORE, checksum_path, hex, read, remove, score_of, step_of, sync_folder};
 
 /// How many checkpoints of a stage are kept unless it says otherwise: the newest, and the one before in case the newest turns

@@ -7,14 +7,13 @@ use raygen_model::text::{TextTokenizer, TextTokens};
 use raygen_model::transformer::View;
 
 use crate::config::{MaskCount, PlateauMasks, TransformerStageConfig};
-use crate::data::{FilmOrder, FilmSet, class_weights};
+use crate::data::{FilmOrder, FilmSet, class_weights, told};
 use crate::optim::Reduce;
 use crate::stages::Stage;
 use crate::stages::encode::Tokens;
 
 use super::Shapes;
 use super::regions::Regions;
-use super::view::told;
 
 /// Shares of the positions masked in validation; each film is scored at each.
 const VALIDATION_RATIOS: [f64; 4] = [0.25, 0.5, 0.75, 1.0];

@@ -8,12 +8,11 @@ mod network;
 mod regions;
 mod start;
 mod text;
-pub(crate) mod trial;
+pub mod trial;
 mod update;
 #[cfg(test)]
 mod update_tests;
 mod validate;
-mod view;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +30,7 @@ use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
 use crate::config::{ComputeType, RunConfig};
-use crate::data::FilmSet;
+use crate::data::{FilmSet, told};
 use crate::optim::{AdamW, MovingAverage, Plateau, learning_rate};
 use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
 
@@ -92,7 +91,7 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     let shapes = Shapes::new(stage.config, &tokenizer.config, 0);
     let pad_to_maximum = shapes.transformer.pads_text_to_maximum();
     let (text_config, text) = text::reading(stage.config, &words, starts.text.as_ref(), pad_to_maximum)?;
-    let views: Vec<_> = stage.films.train.iter().map(|film| view::told(stage.films.texts[*film].view)).collect();
+    let views: Vec<_> = stage.films.train.iter().map(|film| told(stage.films.texts[*film].view)).collect();
     let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size())
         .with_text_encoder(starts.text.as_ref())
         .with_views(&views, starts.transformer.as_ref().map_or(&[], TransformerStart::views));

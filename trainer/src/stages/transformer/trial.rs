@@ -9,7 +9,7 @@ use crate::optim::Alone;
 use crate::stages::tokenizer::trial::untrained;
 
 /// A fresh transformer at its first steps.
-pub(crate) struct Trial {
+pub struct Trial {
     config: RunConfig,
     training: Training,
     batch: MaskedBatch,
@@ -20,7 +20,10 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// Steps of `batch` films each, with texts of `text_length` out of `vocabulary` word pieces.
-    pub(crate) fn new(
+    ///
+    /// # Errors
+    /// Where a network cannot be built.
+    pub fn new(
         config: &RunConfig,
         batch: usize,
         (text_length, vocabulary): (usize, usize),
@@ -49,8 +52,17 @@ impl Trial {
         Ok(Self { config: config.clone(), training, batch: masked, step: 0 })
     }
 
+    /// Numbers in all tensors.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.training.networks.variables().iter().map(|(_, var)| var.elem_count()).sum()
+    }
+
     /// Forward, backward and update.
-    pub(crate) fn step(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the step fails as one of a run would.
+    pub fn step(&mut self) -> Result<()> {
         let rate = self.config.transformer.optimiser.learning_rate;
         self.training.step(&self.config, std::slice::from_ref(&self.batch), &Alone, self.step, rate)?;
         self.step += 1;

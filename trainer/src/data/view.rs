@@ -1,9 +1,10 @@
-//! The views of films as the model is told them.
+//! The views of films as a model is told them.
 
 use raygen_model::transformer::View;
 
 /// A film of which nothing is known stands with those of which only that they are frontal is.
-pub(super) fn told(view: Option<raygen_manifest::View>) -> View {
+#[must_use]
+pub fn told(view: Option<raygen_manifest::View>) -> View {
     match view {
         Some(raygen_manifest::View::AP) => View::AP,
         Some(raygen_manifest::View::PA) => View::PA,

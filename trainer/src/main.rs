@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::{Parser, Subcommand};
+use raygen_model::transformer::View;
 use raygen_trainer::config::RunConfig;
 use raygen_trainer::run::StopSignal;
 use raygen_trainer::stages::{self, Outcome};
@@ -74,6 +75,9 @@ enum Command {
         columns: Option<usize>,
         #[command(flatten)]
         sampling: commands::sampling::Sampling,
+        /// View [default: the model's, if it knows views]: AP, PA, lateral or frontal.
+        #[arg(long)]
+        view: Option<View>,
         /// The PNG to write.
         #[arg(long)]
         out: PathBuf,
@@ -115,8 +119,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Inspect(inspect) => inspect.run().map(|()| ExitCode::SUCCESS),
         Command::Evaluate(evaluate) => evaluate.run(device_named),
         Command::Generate(generate) => generate.run(device_named),
-        Command::Sheet { bundle, impressions, samples, columns, sampling, out } => {
-            sheet::draw(&bundle, &impressions, samples, columns, &sampling.into(), &out)?;
+        Command::Sheet { bundle, impressions, samples, columns, sampling, view, out } => {
+            sheet::draw(&bundle, &impressions, samples, columns, view, &sampling.into(), &out)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -8,7 +8,8 @@ use candle_nn::VarBuilder;
 use raygen_model::{
     text_encoder::{TextEncoder, TextEncoderConfig},
     transformer::{
-        Activation, AttentionDropout, PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig,
+        Activation, AttentionDropout, PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig, View,
+        Views,
     },
     vqgan::{QuantiserKind, VqGan, VqGanConfig},
 };
@@ -239,6 +240,7 @@ fn raygen_config(token_merge: usize, token_width: usize, local_blocks: usize) ->
         text_width: 6,
         max_text_tokens: 3,
         pad_mask: true,
+        views: None,
     })
 }
 
@@ -256,6 +258,25 @@ fn merged_raygen_transformer_gradients_agree_with_finite_differences() -> TestRe
 fn raygen_transformer_gradients_with_local_blocks_agree_with_finite_differences() -> TestResult {
     assert_gradients(&transformer_loss(raygen_config(1, 8, 1), None), no_exceptions)?;
     assert_gradients(&transformer_loss(raygen_config(2, 8, 1), None), no_exceptions)
+}
+
+#[test]
+fn raygen_transformer_gradients_with_a_view_token_agree_with_finite_differences() -> TestResult {
+    let TransformerConfig::Raygen(config) = raygen_config(1, 8, 0) else { return Err("another variant".into()) };
+    let views = Some(Views { default: View::PA, trained: vec![View::AP, View::PA] });
+    let config = TransformerConfig::Raygen(RaygenConfig { views, ..config });
+    assert_gradients(
+        &move |vb| {
+            let dtype = vb.dtype();
+            let transformer = Transformer::new(&config, vb)?;
+            let features = wave(&[2, 3, 6], 2.0, 1.0)?.to_dtype(dtype)?;
+            let mask = Tensor::new(&[[1f32, 1.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu)?;
+            let context = transformer.context_of_views(&features, &mask, &[None, Some(View::Lateral)])?;
+            let grids: Vec<u32> = (0..32).map(|place| place * 7 % 6).collect();
+            probe(&transformer.logits(&ids(&grids, &[2, 16])?, &context)?.to_dtype(dtype)?)
+        },
+        no_exceptions,
+    )
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! softmax_last_dim}` (no gradient) and `upsample_nearest2d` (its backward overwrites other contributions).
 //! Arguments and results are those of the functions of the same name in the crate root, which check the shapes.
 //! In half precision, means, variances and exponentials are taken in f32: candle sums a bf16 tensor in bf16, which
-//! loses a fifth of a network's output within a few layers.
+//! loses a fifth of a network's output within a few layers. In training the same holds for gradients that are sums over a
+//! batch: those of biases, of rows of a table and of convolutions are added up in f32.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -22,14 +23,36 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let rows = x.elem_count() / in_width.max(1);
     let out = x.reshape((rows, in_width))?.matmul(&weight.t()?)?;
     let out = match bias {
+        Some(bias) if is_half(bias) && bias.track_op() => add_bias(&out, bias)?,
         Some(bias) => out.broadcast_add(bias)?,
         None => out,
     };
     out.reshape(dims)
 }
 
+/// Rows whose gradients of a bias are added up in half precision; sums of these are taken in f32.
+const ROWS_IN_HALF: usize = 16;
+
+/// `x + bias` for `x` [rows, width] in a half precision, so that the gradient of the bias is a sum of few terms in it.
+fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    // The largest number of rows that divides all of them; copies of the bias are the rest, far fewer than x has rows.
+    let together = (1..=ROWS_IN_HALF).rev().find(|count| rows % count == 0).unwrap_or(1);
+    let copies = bias.to_dtype(DType::F32)?.broadcast_as((rows / together, width))?.to_dtype(x.dtype())?;
+    let copies = copies.reshape((rows / together, 1, width))?;
+    x.reshape((rows / together, together, width))?.broadcast_add(&copies)?.reshape((rows, width))
+}
+
+fn is_half(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F16 | DType::BF16)
+}
+
 /// See [`conv2d`](crate::conv2d).
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, geometry: &ConvGeometry) -> Result<Tensor> {
+    if is_half(x) && (x.track_op() || weight.track_op()) {
+        let bias = bias.map(widened).transpose()?;
+        return conv2d(&widened(x)?, &widened(weight)?, bias.as_ref(), geometry)?.to_dtype(x.dtype());
+    }
     let (padding, kernel) = (geometry.padding, weight.dim(2)?);
     // Rows and columns that no position of the kernel reaches are cut off: candle's backward pass is only right
     // where none, or as many of each, are left over.
@@ -82,10 +105,7 @@ fn group_norm_wide(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps
 
 /// The same values in at least f32.
 fn widened(x: &Tensor) -> Result<Tensor> {
-    match x.dtype() {
-        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
-        _ => Ok(x.clone()),
-    }
+    if is_half(x) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 
 /// `(x - mean) / sqrt(variance + eps)` over the last dimension.
@@ -205,6 +225,9 @@ fn weighted_mean(per_row: &Tensor, weights: &Tensor) -> Result<Tensor> {
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let mut dims = ids.dims().to_vec();
     dims.push(table.dim(1)?);
+    if is_half(table) && table.track_op() {
+        return widened(table)?.index_select(&ids.flatten_all()?, 0)?.reshape(dims)?.to_dtype(table.dtype());
+    }
     table.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
 }
 

@@ -92,6 +92,14 @@ pub(super) fn is_image_channels(channels: &usize) -> bool {
     *channels == image_channels()
 }
 
+pub(super) fn accumulate() -> usize {
+    1
+}
+
+pub(super) fn is_accumulate(count: &usize) -> bool {
+    *count == accumulate()
+}
+
 pub(super) fn keep() -> usize {
     2
 }

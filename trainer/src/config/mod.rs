@@ -7,6 +7,7 @@ mod picture_losses;
 mod safety;
 mod transformer;
 mod validate;
+mod views;
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,9 @@ pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
 pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
 pub use self::transformer::{
-    MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
+    ComputeType, MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
 };
+pub use self::views::ViewChoice;
 
 /// What went wrong with a run's configuration.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +91,10 @@ pub struct DataConfig {
     pub manifest: PathBuf,
     /// Side of the square picture, in pixels.
     pub image_size: usize,
+    /// Films of which views are taken: a list of `AP`, `PA`, `frontal` and `lateral`, or `all`. Left out, all but lateral ones. A film
+    /// whose view is not known is always taken.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub views: ViewChoice,
 }
 
 /// How often a stage measures, draws and saves.
@@ -317,10 +323,26 @@ impl RunConfig {
         self.decoder.as_ref()?.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
     }
 
-    /// Where the bundle lies whose text encoder the transformer's starts from, if it does.
+    /// Where the bundle lies that the transformer starts from, if it does.
+    #[must_use]
+    pub fn transformer_start(&self) -> Option<PathBuf> {
+        self.transformer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+    }
+
+    /// Where the bundle lies whose text encoder the transformer's starts from, if it does: one of its own, or the transformer's.
     #[must_use]
     pub fn text_start(&self) -> Option<PathBuf> {
-        self.transformer.text.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+        let own = self.transformer.text.start_from.as_ref().map(|bundle| self.folder.join(bundle));
+        own.or_else(|| self.transformer_start())
+    }
+
+    /// The key that names the bundle of the text encoder.
+    #[must_use]
+    pub fn text_start_key(&self) -> &'static str {
+        match &self.transformer.text.start_from {
+            Some(_) => "transformer.text.start_from",
+            None => "transformer.start_from",
+        }
     }
 
     /// Where the manifest lies.

@@ -5,7 +5,7 @@ use raygen_model::lpips::SMALLEST_SIDE;
 use super::{AdversarialConfig, Cadence, DecoderConfig, OptimiserConfig, PerceptualConfig, RunConfig, Safety, Variant};
 use crate::loss::Discriminator;
 use crate::stages::tokenizer::network_config;
-use crate::stages::transformer::Shapes;
+use crate::stages::transformer::{Freeze, Shapes};
 
 /// A key, dotted, and what is wrong with it.
 type Problem = (String, String);
@@ -26,6 +26,7 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
         ("tokenizer.batch", config.tokenizer.batch),
         ("encode.views", config.encode.views),
         ("transformer.batch", config.transformer.batch),
+        ("transformer.accumulate", config.transformer.accumulate),
         ("transformer.model.token_merge", config.transformer.model.token_merge),
     ] {
         require(value, 1, 1 << 20, key, "")?;
@@ -36,6 +37,8 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     safety("tokenizer", config.tokenizer.safety())?;
     safety("transformer", config.transformer.safety())?;
     share("transformer.condition_dropout", config.transformer.condition_dropout)?;
+    proportion("transformer.class_balance", config.transformer.class_balance)?;
+    proportion("transformer.region_masks", config.transformer.region_masks)?;
     share("transformer.attention_dropout", config.transformer.attention_dropout)?;
     share("transformer.label_smoothing", config.transformer.label_smoothing)?;
     share("transformer.code_smoothing", config.transformer.code_smoothing)?;
@@ -165,12 +168,16 @@ fn variant(config: &RunConfig) -> Result<(), Problem> {
         Variant::Published if model.local_blocks != 0 => {
             refuse("model.local_blocks", "must be 0 with variant = \"published\", which has no convolutions")
         }
+        Variant::Published if model.views => {
+            refuse("model.views", "must be false with variant = \"published\", which knows no views")
+        }
         Variant::Raygen if model.quirks.is_some() => {
             refuse("model.quirks", "is for variant = \"published\"; remove it, or set that variant")
         }
-        _ if text.frozen && text.start_from.is_none() => {
-            refuse("text.frozen", "needs text.start_from: a fresh text encoder that never learns says nothing")
-        }
+        _ if text.frozen && config.text_start().is_none() => refuse(
+            "text.frozen",
+            "needs text.start_from or start_from: a fresh text encoder that never learns says nothing",
+        ),
         _ => Ok(()),
     }
 }
@@ -208,7 +215,10 @@ fn networks(config: &RunConfig) -> Result<(), Problem> {
     tokenizer.validate().map_err(within("tokenizer.model"))?;
     let shapes = Shapes::new(config, &tokenizer, SOME_WORDS);
     shapes.transformer.validate().map_err(within("transformer.model"))?;
-    shapes.text_encoder.validate().map_err(within("transformer.text"))
+    shapes.text_encoder.validate().map_err(within("transformer.text"))?;
+    Freeze::of(&config.transformer)
+        .and_then(|freeze| freeze.check(config, &shapes))
+        .map_err(|problem| ("transformer.freeze".to_owned(), problem))
 }
 
 fn optimiser(stage: &str, optimiser: &OptimiserConfig) -> Result<(), Problem> {
@@ -239,6 +249,14 @@ fn require(value: usize, least: usize, most: usize, key: &str, unit: &str) -> Re
 
 fn share(key: &str, value: f64) -> Result<(), Problem> {
     if (0.0..1.0).contains(&value) { Ok(()) } else { Err((key.to_owned(), format!("must be in [0, 1), is {value}"))) }
+}
+
+fn proportion(key: &str, value: f64) -> Result<(), Problem> {
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err((key.to_owned(), format!("must be between 0 and 1, is {value}")))
+    }
 }
 
 fn weight(key: &str, value: f64) -> Result<(), Problem> {

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use raygen_manifest::{Film, Manifest, ManifestError, Split, View};
+use raygen_manifest::{Film, Labels, Manifest, ManifestError, Split, View};
 use raygen_model::image::{self, DecodeLimits, ImageError};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+
+use crate::config::ViewChoice;
 
 /// Why films could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +50,20 @@ pub struct FilmText {
     pub id: String,
     /// Its impression; empty where it has none.
     pub impression: String,
+    /// What it shows.
+    pub labels: Labels,
+    /// How it was taken, where that is known.
+    pub view: Option<View>,
 }
 
-/// The films of a manifest that a run takes: frontal ones of the splits `train` and `val`. No pixel is read.
+/// The films of a manifest that a run takes: those of the splits `train` and `val` whose view is wanted. No pixel is read.
 pub struct FilmList {
     /// In the manifest's order, each with its split.
     pub films: Vec<(Film, Split)>,
     /// How many lateral films were left out.
     pub lateral: usize,
+    /// How many of other views were.
+    pub other_views: usize,
     /// What a person should know of the manifest.
     pub notices: Vec<String>,
 }
@@ -80,16 +88,18 @@ pub struct FilmSet {
 // === impl FilmList ===
 
 impl FilmList {
-    /// Reads `manifest` and sees that its films are there.
+    /// Reads `manifest` and sees that its films of the wanted `views` are there.
     ///
     /// # Errors
     /// Names the manifest's line or the film that is wrong, or the split that is empty.
-    pub fn read(manifest: &Path) -> Result<Self, FilmError> {
+    pub fn read(manifest: &Path, views: &ViewChoice) -> Result<Self, FilmError> {
         let mut manifest = Manifest::read(manifest)?;
         // Splits first, over the whole manifest: a film that is left out may decide for the other films of its patient.
         let splits: Vec<Split> = manifest.films.iter().map(|film| manifest.split_of(film)).collect();
-        let wanted = |film: &Film, split: Split| film.view != Some(View::Lateral) && split != Split::Test;
-        let lateral = manifest.films.iter().filter(|film| film.view == Some(View::Lateral)).count();
+        let wanted = |film: &Film, split: Split| views.takes(film.view) && split != Split::Test;
+        let left_out = manifest.films.iter().filter(|film| !views.takes(film.view));
+        let (lateral, other_views): (Vec<_>, Vec<_>) = left_out.partition(|film| film.view == Some(View::Lateral));
+        let (lateral, other_views) = (lateral.len(), other_views.len());
         let (kept, splits): (Vec<Film>, Vec<Split>) = std::mem::take(&mut manifest.films)
             .into_iter()
             .zip(splits)
@@ -98,7 +108,7 @@ impl FilmList {
         manifest.films = kept;
         manifest.check_files()?;
         let notices = manifest.notices.iter().map(ToString::to_string).collect();
-        let list = Self { films: manifest.films.into_iter().zip(splits).collect(), lateral, notices };
+        let list = Self { films: manifest.films.into_iter().zip(splits).collect(), lateral, other_views, notices };
         for (split, name) in [(Split::Train, "train"), (Split::Val, "val")] {
             if list.of(split).next().is_none() {
                 return Err(FilmError::EmptySplit { manifest: manifest.file, split: name });
@@ -116,17 +126,20 @@ impl FilmList {
 // === impl FilmSet ===
 
 impl FilmSet {
-    /// Reads the films of `manifest` at `side` pixels. Films of split `test` are never read.
+    /// Reads the films of `manifest` whose view is wanted, at `side` pixels. Films of split `test` are never read.
     ///
     /// # Errors
     /// Names the manifest's line or the film that is wrong.
-    pub fn load(manifest: &Path, side: usize) -> Result<Self, FilmError> {
-        let list = FilmList::read(manifest)?;
+    pub fn load(manifest: &Path, side: usize, views: &ViewChoice) -> Result<Self, FilmError> {
+        let list = FilmList::read(manifest, views)?;
         for notice in &list.notices {
             eprintln!("{notice}");
         }
         if list.lateral > 0 {
             eprintln!("{} lateral films are left out: the model is for frontal ones", list.lateral);
+        }
+        if list.other_views > 0 {
+            eprintln!("{} films are left out: data.views does not list their view", list.other_views);
         }
         let films: Vec<(&Film, Split)> = list.films.iter().map(|(film, split)| (film, *split)).collect();
         let decoded: Vec<Vec<u8>> =
@@ -149,7 +162,8 @@ impl FilmSet {
             texts_digest.update([0]);
             set.pixels.extend_from_slice(&pixels);
             if split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
-            set.texts.push(FilmText { id: film.id.clone(), impression });
+            let (labels, view) = (film.labels.clone(), film.view);
+            set.texts.push(FilmText { id: film.id.clone(), impression, labels, view });
         }
         set.pixels_fingerprint = hex(&pixels_digest.finalize());
         set.texts_fingerprint = hex(&texts_digest.finalize());

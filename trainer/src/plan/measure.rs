@@ -74,10 +74,13 @@ pub(super) fn measure(config: &RunConfig, text: (usize, usize), device: &Device)
     })?;
     times.encode = encode.map(|step| Measured { seconds: step.seconds / ENCODED as f64, ..step });
     let (own, of) = (config.clone(), device.clone());
-    times.transformer = timed(end, config.transformer.batch, move |films| {
+    let batch = timed(end, config.transformer.batch, move |films| {
         let mut trial = transformer_trial::Trial::new(&own, films, text, &of)?;
         Ok(Box::new(move || trial.step()))
     })?;
+    // Each batch is timed with an update of its own, so that this is rather too much.
+    let batches = config.transformer.accumulate as f64;
+    times.transformer = batch.map(|batch| Measured { seconds: batch.seconds * batches, ..batch });
     Ok(times)
 }
 

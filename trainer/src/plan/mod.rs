@@ -16,6 +16,7 @@ use serde::Serialize;
 pub use self::measure::{Measured, Times};
 pub use self::memory::Memory;
 pub use self::networks::Network;
+pub(crate) use self::networks::tensor_sizes;
 use crate::config::{Cadence, RunConfig};
 use crate::data::FilmList;
 use crate::run::memory::{available_bytes, peak_resident_bytes};
@@ -111,13 +112,13 @@ impl Plan {
     /// # Errors
     /// What a run would stop with at its start: a wrong manifest, a film that is not there, a bundle that does not fit.
     pub fn make(config: &RunConfig, out: &Path, device: Option<&Device>) -> Result<Self> {
-        let films = FilmList::read(&config.manifest())?;
+        let films = FilmList::read(&config.manifest(), &config.data.views)?;
         let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
         let words = vocabulary(config, films.of(Split::Train).filter_map(|film| film.impression.as_deref()))?;
         let tokenizer = network_config(config);
         let mut shapes = Shapes::new(config, &tokenizer, words);
         if let Some(bundle) = config.text_start() {
-            let named = || format!("transformer.text.start_from: the bundle {}", bundle.display());
+            let named = || format!("{}: the bundle {}", config.text_start_key(), bundle.display());
             let bundle = Bundle::open(&bundle).with_context(named)?;
             let found = bundle.config().components.text_encoder.clone();
             shapes.text_encoder = found.with_context(|| format!("{} has no text encoder", named()))?;
@@ -157,8 +158,8 @@ impl Plan {
                 StagePlan {
                     stage: "transformer",
                     steps: config.transformer.steps,
-                    batch: config.transformer.batch,
-                    epochs: epochs(config.transformer.steps, config.transformer.batch, train),
+                    batch: config.transformer.films_a_step(),
+                    epochs: epochs(config.transformer.steps, config.transformer.films_a_step(), train),
                     memory: Memory::of(
                         &[transformer, text],
                         memory::transformer_activations(config, text_length as u64),

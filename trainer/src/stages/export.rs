@@ -86,10 +86,15 @@ fn card(stage: &Stage<'_>, trained: &Trained, metrics: &Value) -> Result<String>
     writeln!(card, "# {}\n", config.name)?;
     writeln!(
         card,
-        "Generates synthetic frontal chest X-rays of {0} x {0} px from short impressions. \
+        "Generates synthetic {1}chest X-rays of {0} x {0} px from short impressions. \
          **Synthetic pictures; never for diagnosis.**\n",
-        films.side
+        films.side,
+        if films.texts.iter().any(|film| film.view == Some(raygen_manifest::View::Lateral)) { "" } else { "frontal " }
     )?;
+    if let Some(views) = trained.shapes.transformer.views() {
+        let names: Vec<&str> = views.trained.iter().map(|view| view.name()).collect();
+        writeln!(card, "It is told the view: {}; {} unless asked.\n", names.join(", "), views.default)?;
+    }
     writeln!(card, "Trained by `raygen-trainer` on {} films, validated on {}.", films.train.len(), films.val.len())?;
     if !config.export.licence.is_empty() {
         writeln!(card, "Licence of the weights: {}.", config.export.licence)?;

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
 use crate::data::FilmSet;
+use crate::optim::{Alone, Reduce};
 use crate::run::{Guard, RunDirectory, StopSignal};
 
 /// What every stage works with.
@@ -34,6 +35,8 @@ pub struct Stage<'a> {
     pub device: &'a Device,
     /// Whether to save and stop.
     pub stop: &'a StopSignal,
+    /// The processes that train together.
+    pub reduce: &'a dyn Reduce,
     /// Failures that a test asks for.
     fault: Option<&'a Fault>,
 }
@@ -66,7 +69,7 @@ fn run_with(
     fault: Option<&Fault>,
 ) -> Result<Outcome> {
     let directory = RunDirectory::open(out)?;
-    let films = FilmSet::load(&config.manifest(), config.data.image_size)?;
+    let films = FilmSet::load(&config.manifest(), config.data.image_size, &config.data.views)?;
     eprintln!(
         "{}: {} films to learn from, {} to validate on, {} px",
         config.name,
@@ -74,7 +77,7 @@ fn run_with(
         films.val.len(),
         films.side
     );
-    let stage = Stage { config, films: &films, directory: &directory, device, stop, fault };
+    let stage = Stage { config, films: &films, directory: &directory, device, stop, reduce: &Alone, fault };
     let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
     let tokens = encode::tokens(&stage, &tokenizer).context("stage encode")?;
     let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::journal::{Grid, Journal};
+use crate::data::told;
 use crate::run::{StageProgress, StopSignal, write_synced};
 
 /// What is asked for.
@@ -75,7 +76,7 @@ pub struct Outcome {
     pub pictures: usize,
     /// Of them those that were there before.
     pub kept: usize,
-    /// Films of the manifest without an impression, or from the side.
+    /// Films of the manifest without an impression, or from the side where the model has not learnt that.
     pub left_out: usize,
     /// Whether all are there; else it was asked to stop.
     pub done: bool,
@@ -85,7 +86,7 @@ pub struct Outcome {
 /// of sampling.
 ///
 /// Each picture depends on the bundle, its film's line and impression, its sample's number and the sampling, and on nothing
-/// else: `raygen generate IMPRESSION --seed SEED --count N` gives the same ones.
+/// else: `raygen generate IMPRESSION --seed SEED --count N` gives the same ones, with `--view` where the model knows views.
 ///
 /// # Errors
 /// Names the bundle, the manifest, the setting or the file that is wrong, or a folder that holds something else.
@@ -112,7 +113,8 @@ pub fn generate(
         limit: request.limit,
         sampling,
     };
-    let (jobs, left_out) = jobs(&manifest, request, task.sampling.seed);
+    let lateral = model.info().knows_view(raygen_model::transformer::View::Lateral);
+    let (jobs, left_out) = jobs(&manifest, request, lateral, task.sampling.seed);
     if jobs.is_empty() {
         bail!("{}: no film with an impression to generate from", request.manifest.display());
     }
@@ -146,8 +148,13 @@ pub fn grids(out: &Path) -> Result<std::collections::BTreeMap<String, Vec<u32>>>
 
 /// Generates and writes the pictures of `jobs`; their grids.
 fn make(model: &Model, jobs: &[&Job<'_>], task: &Task, out: &Path) -> Result<Vec<Vec<u32>>> {
-    let conditions: Vec<Condition> =
-        jobs.iter().map(|job| Ok(model.condition(&model.tokenize(job.impression)?)?)).collect::<Result<_>>()?;
+    let conditions: Vec<Condition> = jobs
+        .iter()
+        .map(|job| {
+            let view = job.film.view.map(|view| told(Some(view))).filter(|view| model.info().knows_view(*view));
+            Ok(model.condition_of_view(&model.tokenize(job.impression)?, view)?)
+        })
+        .collect::<Result<_>>()?;
     let params: Vec<SamplingParams> =
         jobs.iter().map(|job| SamplingParams { seed: job.seed, ..task.sampling.clone() }).collect();
     let mut states: Vec<_> = jobs.iter().map(|job| model.empty_state(job.sample)).collect();
@@ -169,14 +176,15 @@ fn make(model: &Model, jobs: &[&Job<'_>], task: &Task, out: &Path) -> Result<Vec
 }
 
 /// The pictures to be made, in the manifest's order, and how many films have none.
-fn jobs<'a>(manifest: &'a Manifest, request: &Request, seed: u64) -> (Vec<Job<'a>>, usize) {
+fn jobs<'a>(manifest: &'a Manifest, request: &Request, lateral: bool, seed: u64) -> (Vec<Job<'a>>, usize) {
     let wanted = manifest.films.iter().filter_map(|film| {
         let split = manifest.split_of(film);
         request.split.is_none_or(|wanted| wanted == split).then_some((film, split))
     });
     let (mut jobs, mut left_out, mut films) = (Vec::new(), 0, 0);
     for (film, split) in wanted {
-        let Some(impression) = film.impression.as_deref().filter(|_| film.view != Some(View::Lateral)) else {
+        let Some(impression) = film.impression.as_deref().filter(|_| lateral || film.view != Some(View::Lateral))
+        else {
             left_out += 1;
             continue;
         };

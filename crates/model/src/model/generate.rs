@@ -9,7 +9,7 @@ use super::{Condition, Model, ModelError};
 pub struct Row<'a> {
     /// What it is generated from.
     pub condition: &'a Condition,
-    /// What guidance moves away from; none takes the null condition.
+    /// What guidance moves away from; none takes the null condition of the same view.
     pub negative: Option<&'a Condition>,
     /// How it is sampled.
     pub params: &'a SamplingParams,
@@ -19,7 +19,7 @@ pub struct Row<'a> {
 
 impl Model {
     /// Fills every state by all steps of `params`. `negative` is what guidance moves away from; none takes the null
-    /// condition. The tokens are those that any other batching of the same samples gives (on CPU).
+    /// condition of the same view. The tokens are those that any other batching of the same samples gives (on CPU).
     ///
     /// # Errors
     /// A step failed for one of the samples; see [`Self::logits`] and [`advance`].
@@ -60,11 +60,15 @@ impl Model {
             let guided: Vec<usize> =
                 (0..running.len()).filter(|row| guidance_at(running[*row].params, step) != 1.0).collect();
             if !guided.is_empty() {
-                let null = self.null_condition()?;
-                let away: Vec<_> = guided
+                let away = guided
                     .iter()
-                    .map(|row| (running[*row].state.ids.as_slice(), running[*row].negative.unwrap_or(&null)))
-                    .collect();
+                    .map(|row| match running[*row].negative {
+                        Some(negative) => Ok(negative.clone()),
+                        None => self.null_condition_of_view(running[*row].condition.view),
+                    })
+                    .collect::<Result<Vec<Condition>, ModelError>>()?;
+                let away: Vec<_> =
+                    guided.iter().zip(&away).map(|(row, away)| (running[*row].state.ids.as_slice(), away)).collect();
                 for (row, without) in guided.iter().zip(self.logits(&away)?) {
                     logits[*row] = combine(&logits[*row], &without, guidance_at(running[*row].params, step));
                 }

@@ -9,6 +9,7 @@ use raygen_model::random::{Purpose, Randomness, shuffle};
 use raygen_model::sampler::{SampleState, SamplingParams};
 
 use crate::config::DecoderConfig;
+use crate::data::told;
 use crate::run::{Checkpoint, CheckpointError, Checkpoints, StageProgress};
 use crate::stages::Stage;
 use crate::stages::encode::Tokens;
@@ -70,7 +71,11 @@ fn fill(stage: &Stage<'_>, config: &DecoderConfig, model: &Model, tokens: &Token
     for (done, jobs) in jobs.chunks(BATCH).enumerate() {
         let conditions: Vec<Condition> = jobs
             .iter()
-            .map(|(film, _)| Ok(model.condition(&model.tokenize(&stage.films.texts[*film].impression)?)?))
+            .map(|(film, _)| {
+                let film = &stage.films.texts[*film];
+                let view = Some(told(film.view)).filter(|view| model.info().knows_view(*view));
+                Ok(model.condition_of_view(&model.tokenize(&film.impression)?, view)?)
+            })
             .collect::<Result<_>>()?;
         let params: Vec<SamplingParams> = jobs
             .iter()

@@ -1,27 +1,36 @@
 //! Stage `transformer`: trains the masked transformer together with its text encoder, on token grids and impressions.
 
 mod batch;
+mod freeze;
+mod layered;
 mod likeness;
 mod network;
+mod regions;
+mod start;
 mod text;
 pub mod trial;
+mod update;
+#[cfg(test)]
+mod update_tests;
 mod validate;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use candle_core::{Device, Tensor};
 use raygen_model::text::{TextConfig, TextTokenizer};
-use raygen_nn::{cross_entropy, cross_entropy_of_likeness};
 
 use self::batch::{Batches, MaskedBatch};
+pub use self::freeze::Freeze;
 use self::likeness::code_likeness;
 pub use self::network::{Networks, Shapes};
+pub use self::start::{Starts, TransformerStart};
 pub use self::text::TextStart;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
-use crate::config::RunConfig;
+use crate::config::{ComputeType, RunConfig};
+use crate::data::{FilmSet, told};
 use crate::optim::{AdamW, MovingAverage, Plateau, learning_rate};
 use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
 
@@ -60,6 +69,7 @@ pub fn vocabulary<'t>(config: &RunConfig, impressions: impl Iterator<Item = &'t 
 /// Everything that changes from step to step.
 struct Training {
     networks: Networks,
+    shapes: Shapes,
     optimiser: AdamW,
     average: MovingAverage,
     /// Where the learning rate follows the validation loss.
@@ -77,16 +87,21 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     let folder = stage.directory.stage(NAME);
     let impressions = stage.films.train.iter().map(|film| stage.films.texts[*film].impression.as_str());
     let words = text::training_words(impressions, config.text.cleaning);
-    let start = stage.config.text_start();
-    let start = start.map(|bundle| TextStart::read(&bundle, stage.config, stage.device)).transpose()?;
+    let starts = Starts::read(stage.config, stage.device)?;
     let shapes = Shapes::new(stage.config, &tokenizer.config, 0);
     let pad_to_maximum = shapes.transformer.pads_text_to_maximum();
-    let (text_config, text) = text::reading(stage.config, &words, start.as_ref(), pad_to_maximum)?;
-    let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size()).with_text_encoder(start.as_ref());
-    let identity = identity(stage.config, &tokens.fingerprint, &stage.films.texts_fingerprint, start.as_ref())?;
+    let (text_config, text) = text::reading(stage.config, &words, starts.text.as_ref(), pad_to_maximum)?;
+    let views: Vec<_> = stage.films.train.iter().map(|film| told(stage.films.texts[*film].view)).collect();
+    let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size())
+        .with_text_encoder(starts.text.as_ref())
+        .with_views(&views, starts.transformer.as_ref().map_or(&[], TransformerStart::views));
+    if let Some(start) = &starts.transformer {
+        start.check_shape(&shapes)?;
+        start.check_codebook(tokenizer)?;
+    }
+    let identity = identity(stage.config, &tokens.fingerprint, stage.films, &starts)?;
     let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
-    let mut training = Training::new(stage.config, &shapes, tokenizer, start.as_ref(), stage.device)?;
-    drop(start);
+    let mut training = Training::new(stage.config, &shapes, tokenizer, &starts, stage.device)?;
     let mut guard = Guard::new(NAME, config.safety());
     if guard.goes_back() {
         checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
@@ -100,21 +115,33 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     };
     refuse_fewer_steps("transformer.steps", step, config.steps)?;
     announce(NAME, step, config.steps);
+    if let Some(start) = &starts.text
+        && let Some(line) = start.unknown_words(&words, config.text.frozen)?
+    {
+        eprintln!("{line}");
+    }
+    drop(starts);
+    if config.dtype == ComputeType::Bf16 && stage.device.is_cpu() {
+        eprintln!("transformer.dtype = \"bf16\" is made for CUDA: on a CPU it is much slower than f32");
+    }
     let mut batches = Batches::new(stage, tokens, &text, &shapes)?;
     if step < config.steps {
         if guard.goes_back() && checkpoints.newest().is_none() {
             checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
         }
-        let subject =
-            Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
+        let subject = Subject {
+            run: &stage.config.name,
+            stage: NAME,
+            steps: config.steps,
+            films_per_step: config.films_a_step(),
+        };
         let mut journal = Journal::open(&folder, &subject, step)?;
         while step < config.steps {
             let rate = match &training.plateau {
                 Some(plateau) => plateau.learning_rate(),
                 None => learning_rate(&config.optimiser, step, config.steps),
             } * guard.learning_rate_factor();
-            let batch = batches.train(step)?;
-            let (loss, gradient_norm) = training.step(stage.config, &batch, step, rate)?;
+            let (loss, gradient_norm) = training.step(stage.config, &batches.train(step)?, stage.reduce, step, rate)?;
             let seen = stage.observed(NAME, step, &guard, loss);
             if let Some(failure) = guard.failure(step, seen, gradient_norm) {
                 step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
@@ -192,27 +219,28 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
 }
 
 /// What makes two runs of this stage the same run.
-fn identity(config: &RunConfig, tokens: &str, texts: &str, start: Option<&TextStart>) -> Result<String> {
+fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) -> Result<String> {
     let settings = toml::to_string(&config.transformer.identity()).context("settings")?;
     let seed = config.seed.to_string();
-    let mut parts = vec!["transformer", &settings, &seed, tokens, texts];
-    parts.extend(start.map(|start| start.digest.as_str()));
+    let mut parts = vec!["transformer", &settings, &seed, tokens, &films.texts_fingerprint];
+    parts.extend(starts.digests());
+    // What else of the films is looked at, where it is.
+    let train = || films.train.iter().map(|film| &films.texts[*film]);
+    let labels = format!("{:?}", train().map(|film| film.labels.class_flags()).collect::<Vec<_>>());
+    let views = format!("{:?}", films.texts.iter().map(|film| film.view).collect::<Vec<_>>());
+    parts.extend((config.transformer.class_balance > 0.0).then_some(labels.as_str()));
+    parts.extend(config.transformer.model.views.then_some(views.as_str()));
     Ok(fingerprint(&parts))
 }
 
 // === impl Training ===
 
 impl Training {
-    fn new(
-        run: &RunConfig,
-        shapes: &Shapes,
-        tokenizer: &Tokenizer,
-        start: Option<&TextStart>,
-        device: &Device,
-    ) -> Result<Self> {
+    fn new(run: &RunConfig, shapes: &Shapes, tokenizer: &Tokenizer, starts: &Starts, device: &Device) -> Result<Self> {
         let config = &run.transformer;
-        let networks = Networks::initialised(shapes, start, config.text.frozen, run.seed, device)?;
-        if config.start_from_codebook {
+        let freeze = Freeze::of(config).map_err(|problem| anyhow!("transformer.freeze {problem}"))?;
+        let networks = Networks::initialised(shapes, starts, &freeze, run.seed, device)?;
+        if config.start_from_codebook && starts.transformer.is_none() {
             networks.start_from_codebook(tokenizer, run.seed)?;
         }
         Ok(Self {
@@ -220,31 +248,12 @@ impl Training {
             average: MovingAverage::new(config.optimiser.ema_decay, &networks.variables())?,
             plateau: config.optimiser.plateau.map(|plateau| Plateau::new(plateau, config.optimiser.learning_rate)),
             networks,
+            shapes: shapes.clone(),
             likeness: match config.code_smoothing {
                 0.0 => None,
                 share => Some(code_likeness(tokenizer.network.codebook(), share, config.label_smoothing)?),
             },
         })
-    }
-
-    /// One update; the loss and the gradient's norm.
-    fn step(&mut self, run: &RunConfig, batch: &MaskedBatch, step: u64, rate: f64) -> Result<(f64, f64)> {
-        let config = &run.transformer;
-        let logits = self.networks.logits_in_training(batch, config.attention_dropout, run.seed)?;
-        let (rows, positions, codes) = logits.dims3()?;
-        let (targets, weights) = (batch.targets.flatten_all()?, batch.weights.flatten_all()?);
-        let logits = logits.reshape((rows * positions, codes))?;
-        let loss = match &self.likeness {
-            Some(likeness) => cross_entropy_of_likeness(&logits, &targets, &weights, likeness)?,
-            None => cross_entropy(&logits, &targets, &weights, config.label_smoothing)?,
-        };
-        let gradients = loss.backward()?;
-        let report = self.optimiser.step(&self.networks.trained(), &gradients, rate)?;
-        if report.without_gradient > 0 {
-            bail!("{} tensors of the networks got no gradient: they would not learn", report.without_gradient);
-        }
-        self.average.update(&self.networks.variables(), step)?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), report.gradient_norm))
     }
 
     /// Tells the plateau rule the validation loss of an epoch; the learning rate from here on.

@@ -3,8 +3,9 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use super::{MaskedBatch, Shapes, TextStart, Training};
+use super::{MaskedBatch, Shapes, Starts, Training};
 use crate::config::RunConfig;
+use crate::optim::Alone;
 use crate::stages::tokenizer::trial::untrained;
 
 /// A fresh transformer at its first steps.
@@ -29,9 +30,9 @@ impl Trial {
         device: &Device,
     ) -> Result<Self> {
         let tokenizer = untrained(config, device)?;
-        let start = config.text_start().map(|bundle| TextStart::read(&bundle, config, device)).transpose()?;
-        let shapes = Shapes::new(config, &tokenizer.config, vocabulary).with_text_encoder(start.as_ref());
-        let training = Training::new(config, &shapes, &tokenizer, start.as_ref(), device)?;
+        let starts = Starts::read(config, device)?;
+        let shapes = Shapes::new(config, &tokenizer.config, vocabulary).with_text_encoder(starts.text.as_ref());
+        let training = Training::new(config, &shapes, &tokenizer, &starts, device)?;
         let grids = (batch, tokenizer.config.positions());
         let texts = (batch, text_length);
         // Below the number of ids also where rounding is at its worst.
@@ -44,6 +45,8 @@ impl Trial {
             weights: Tensor::ones(grids, DType::F32, device)?,
             text_ids: ids(vocabulary, texts)?,
             text_mask: Tensor::ones(texts, DType::F32, device)?,
+            views: vec![None; batch],
+            masked: batch * grids.1,
             places: (0..batch as u64).map(|film| (film, 0)).collect(),
         };
         Ok(Self { config: config.clone(), training, batch: masked, step: 0 })
@@ -61,7 +64,7 @@ impl Trial {
     /// Where the step fails as one of a run would.
     pub fn step(&mut self) -> Result<()> {
         let rate = self.config.transformer.optimiser.learning_rate;
-        self.training.step(&self.config, &self.batch, self.step, rate)?;
+        self.training.step(&self.config, std::slice::from_ref(&self.batch), &Alone, self.step, rate)?;
         self.step += 1;
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod classification;
 mod diversity;
 mod error;
 mod font;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use raygen_manifest::{Film, Manifest, ManifestError, Split, View};
+use raygen_manifest::{Film, Labels, Manifest, ManifestError, Split, View};
 use raygen_model::image::{self, DecodeLimits, ImageError};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -48,6 +48,10 @@ pub struct FilmText {
     pub id: String,
     /// Its impression; empty where it has none.
     pub impression: String,
+    /// What it shows.
+    pub labels: Labels,
+    /// Classes of which nobody can say whether it shows them.
+    pub uncertain: Vec<String>,
 }
 
 /// The films of a manifest that a run takes: frontal ones of the splits `train` and `val`. No pixel is read.
@@ -149,11 +153,25 @@ impl FilmSet {
             texts_digest.update([0]);
             set.pixels.extend_from_slice(&pixels);
             if split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
-            set.texts.push(FilmText { id: film.id.clone(), impression });
+            set.texts.push(FilmText {
+                id: film.id.clone(),
+                impression,
+                labels: film.labels.clone(),
+                uncertain: film.uncertain.clone(),
+            });
         }
         set.pixels_fingerprint = hex(&pixels_digest.finalize());
         set.texts_fingerprint = hex(&texts_digest.finalize());
         Ok(set)
+    }
+
+    /// Films without a pixel for tests of what is known of them: so many to learn from, the rest to validate on.
+    #[cfg(test)]
+    pub(crate) fn of_texts(texts: Vec<FilmText>, train: usize) -> Self {
+        let val = (train..texts.len()).collect();
+        let (pixels_fingerprint, texts_fingerprint) = (String::new(), String::new());
+        let train = (0..train).collect();
+        Self { side: 0, texts, train, val, pixels_fingerprint, texts_fingerprint, pixels: Vec::new() }
     }
 
     /// Pixels of film `index`, row by row, 0 to 255.

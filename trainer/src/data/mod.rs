@@ -4,6 +4,6 @@ mod augment;
 mod films;
 mod order;
 
-pub use augment::{random_shift, shifted};
+pub use augment::{random_mirror, random_shift, shifted};
 pub use films::{FilmError, FilmList, FilmSet, FilmText};
 pub use order::FilmOrder;

@@ -51,7 +51,7 @@ pub(super) fn count(config: &RunConfig, shapes: &Shapes) -> Result<[Network; 3]>
 }
 
 /// Sizes by tensor name of what a network asks for while it is built.
-fn counted(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<BTreeMap<String, u64>> {
+pub(super) fn counted(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<BTreeMap<String, u64>> {
     let counter = Counter::default();
     build(VarBuilder::from_backend(Box::new(counter.clone()), DType::F32, Device::Cpu))?;
     let sizes = counter.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
-//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `export`. Each resumes from its last checkpoint.
+//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `classifier` where there is one, `export`. Each resumes from its last checkpoint.
 
+pub mod classifier;
 pub mod encode;
 pub mod export;
 pub mod tokenizer;
@@ -71,14 +72,43 @@ fn run_with(
         films.side
     );
     let stage = Stage { config, films: &films, directory: &directory, device, stop, fault };
-    let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
-    let tokens = encode::tokens(&stage, &tokenizer).context("stage encode")?;
-    let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
+    let outcome = if config.makes_pictures() { pictures(&stage)? } else { classifier_alone(&stage)? };
+    if outcome == Outcome::Done {
+        eprintln!("bundle: {}", directory.bundle().display());
+    }
+    Ok(outcome)
+}
+
+/// The stages of a run that makes pictures.
+fn pictures(stage: &Stage<'_>) -> Result<Outcome> {
+    let Some(tokenizer) = tokenizer::train(stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
+    let tokens = encode::tokens(stage, &tokenizer).context("stage encode")?;
+    let Some(trained) = transformer::train(stage, &tokenizer, &tokens).context("stage transformer")? else {
+        return Ok(Outcome::Stopped);
+    };
+    let classifier = match &stage.config.classifier {
+        Some(section) => {
+            let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
+                return Ok(Outcome::Stopped);
+            };
+            Some(classifier)
+        }
+        None => None,
+    };
+    eprintln!("stage export: begins");
+    export::export(stage, &tokenizer, &trained, classifier.as_ref()).context("stage export")?;
+    Ok(Outcome::Done)
+}
+
+/// The stages of a run of a classifier alone.
+fn classifier_alone(stage: &Stage<'_>) -> Result<Outcome> {
+    let section =
+        stage.config.classifier.as_ref().context("the run has no stage: no [tokenizer] and no [classifier]")?;
+    let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
         return Ok(Outcome::Stopped);
     };
     eprintln!("stage export: begins");
-    export::export(&stage, &tokenizer, &trained).context("stage export")?;
-    eprintln!("bundle: {}", directory.bundle().display());
+    classifier::export(stage, &classifier).context("stage export")?;
     Ok(Outcome::Done)
 }
 

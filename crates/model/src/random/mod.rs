@@ -46,6 +46,8 @@ pub enum Purpose {
     ValidationMask = 15,
     /// Which tokens of a full grid are decided anew.
     Refinement = 16,
+    /// Whether a film is mirrored in training.
+    Mirror = 17,
 }
 
 /// All random numbers of one purpose under one seed.

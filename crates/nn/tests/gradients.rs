@@ -142,9 +142,9 @@ fn concatenated_channels_get_their_own_gradients_also_where_one_is_used_again() 
     for (index, (exact, single)) in exact.iter().zip(&single).enumerate() {
         assert_close(&case.name, &format!("gradient of input {index}"), single, exact)?;
         let exact = exact.flatten_all()?.to_vec1::<f64>()?;
-        for element in 0..exact.len() {
+        for (element, exact) in exact.iter().enumerate() {
             let expected = finite_difference(&case, index, element)?;
-            assert!((exact[element] - expected).abs() < 1e-6, "input {index} at {element}: {expected}");
+            assert!((exact - expected).abs() < 1e-6, "input {index} at {element}: {exact}, by differences {expected}");
         }
     }
     Ok(())

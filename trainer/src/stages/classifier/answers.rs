@@ -221,7 +221,7 @@ mod tests {
                 (_, 0.0) => "-",
                 _ => "?",
             };
-            (answers.train.clone(), targets.iter().zip(&weights).map(text).collect::<String>())
+            (answers.train, targets.iter().zip(&weights).map(text).collect::<String>())
         };
         assert_eq!(table(""), (vec![0, 1], "100-".to_owned()));
         assert_eq!(table("uncertain = \"negative\""), (vec![0, 1, 2], "10000-".to_owned()));

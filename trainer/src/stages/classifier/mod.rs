@@ -80,8 +80,8 @@ pub fn train(stage: &Stage<'_>, config: &ClassifierConfig) -> Result<Option<Clas
     for notice in answers.notices(config.min_positives) {
         eprintln!("{notice}");
     }
-    if step == 0 && start.as_ref().is_some_and(|start| start.fresh_head) {
-        eprintln!("classifier: the classes of classifier.start_from are others; the head begins anew");
+    if let Some(start) = start.as_ref().filter(|_| step == 0) {
+        start.notices().iter().for_each(|notice| eprintln!("{notice}"));
     }
     if step < config.steps {
         if guard.goes_back() && checkpoints.newest().is_none() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use raygen_model::bundle::{Bundle, Component};
-use raygen_model::densenet::DenseNetConfig;
+use raygen_model::densenet::{DenseNetConfig, PixelScale};
 
 /// The head: of other classes it says nothing.
 const HEAD: &str = "classifier.";
@@ -15,7 +15,9 @@ const HEAD: &str = "classifier.";
 pub(super) struct Start {
     tensors: BTreeMap<String, Tensor>,
     /// Whether its head is left behind, because its classes are others.
-    pub(super) fresh_head: bool,
+    fresh_head: bool,
+    /// How it read pixels, where that was another way.
+    other_scale: Option<PixelScale>,
     /// Tells this classifier from others, whatever else is in its bundle.
     pub(super) digest: String,
 }
@@ -36,6 +38,7 @@ impl Start {
             head: expected.head,
             image_size: expected.image_size,
             fit: expected.fit,
+            scale: expected.scale,
             operating_points: None,
             ..found.clone()
         };
@@ -45,9 +48,22 @@ impl Start {
                 named()
             );
         }
+        let other_scale = (found.scale != expected.scale).then_some(found.scale);
         let tensors = bundle.tensors(Component::Classifier, device, DType::F32).with_context(named)?;
         let digest = bundle.checksum(&Component::Classifier.file()).with_context(named)?.to_owned();
-        Ok(Self { tensors, fresh_head, digest })
+        Ok(Self { tensors, fresh_head, other_scale, digest })
+    }
+
+    /// What a person should know of it.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let head =
+            self.fresh_head.then(|| "the classes of classifier.start_from are others; the head begins anew".to_owned());
+        let scale = self.other_scale.map(|scale| {
+            format!(
+                "classifier.start_from read pixels as {scale:?}; classifier.model.scale says otherwise and is followed"
+            )
+        });
+        head.into_iter().chain(scale).map(|notice| format!("classifier: {notice}")).collect()
     }
 
     /// The tensor to begin with, or none where it is to be fresh.

@@ -61,7 +61,7 @@ pub fn read(directory: &Path) -> Result<Status, StatusError> {
         std::fs::read_to_string(directory.join("config.toml")).map_err(|_| StatusError::NoRun(directory.to_owned()))?;
     let config: toml::Table = toml::from_str(&config).unwrap_or_default();
     let mut stages = Vec::new();
-    for stage in ["tokenizer", "transformer"] {
+    for stage in ["tokenizer", "transformer", "classifier"] {
         let Ok(text) = std::fs::read_to_string(directory.join(stage).join("metrics.jsonl")) else { continue };
         let lines: Vec<Map<String, Value>> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
         let last =

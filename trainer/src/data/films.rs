@@ -54,6 +54,8 @@ pub struct FilmText {
     pub labels: Labels,
     /// How it was taken, where that is known.
     pub view: Option<View>,
+    /// Classes of which nobody can say whether it shows them.
+    pub uncertain: Vec<String>,
 }
 
 /// The films of a manifest that a run takes: those of the splits `train` and `val` whose view is wanted. No pixel is read.
@@ -162,12 +164,26 @@ impl FilmSet {
             texts_digest.update([0]);
             set.pixels.extend_from_slice(&pixels);
             if split == Split::Train { &mut set.train } else { &mut set.val }.push(index);
-            let (labels, view) = (film.labels.clone(), film.view);
-            set.texts.push(FilmText { id: film.id.clone(), impression, labels, view });
+            set.texts.push(FilmText {
+                id: film.id.clone(),
+                impression,
+                labels: film.labels.clone(),
+                uncertain: film.uncertain.clone(),
+                view: film.view,
+            });
         }
         set.pixels_fingerprint = hex(&pixels_digest.finalize());
         set.texts_fingerprint = hex(&texts_digest.finalize());
         Ok(set)
+    }
+
+    /// Films without a pixel for tests of what is known of them: so many to learn from, the rest to validate on.
+    #[cfg(test)]
+    pub(crate) fn of_texts(texts: Vec<FilmText>, train: usize) -> Self {
+        let val = (train..texts.len()).collect();
+        let (pixels_fingerprint, texts_fingerprint) = (String::new(), String::new());
+        let train = (0..train).collect();
+        Self { side: 0, texts, train, val, pixels_fingerprint, texts_fingerprint, pixels: Vec::new() }
     }
 
     /// Pixels of film `index`, row by row, 0 to 255.

@@ -6,7 +6,7 @@ mod films;
 mod order;
 mod view;
 
-pub use augment::{random_shift, shifted};
+pub use augment::{random_mirror, random_shift, shifted};
 pub use balance::class_weights;
 pub use films::{FilmError, FilmList, FilmSet, FilmText};
 pub use order::FilmOrder;

@@ -5,6 +5,7 @@
 //! tokenizer/               checkpoints, metrics.jsonl, events.out.tfevents.*, curves.png, samples/*.png, progress.json
 //! tokens/                  the token cache
 //! transformer/             the same
+//! classifier/              the same, without samples; where the run has that stage
 //! bundle/                  the exported model
 //! lock                     held while a trainer works here
 //! ```

@@ -63,7 +63,7 @@ pub(super) fn train(
 ) -> Result<Option<Tokenizer>> {
     // What the transformer fills in is what users of the bundle would get: it is made by the bundle as it is until now.
     let before = stage.directory.stage(NAME).join(BEFORE);
-    export::export(stage, tokenizer, trained, &before)?;
+    export::export(stage, tokenizer, trained, None, &before)?;
     let bundle = Bundle::open(&before)?;
     let model = Model::load(&bundle, stage.device, DType::F32)?;
     let losses = PictureLossConfig {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::run::memory::readable;
 use crate::run::{Checkpoints, Pace, minutes};
+use crate::stages::encode;
 
 /// Why the status cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +86,7 @@ pub fn read(directory: &Path) -> Result<Status, StatusError> {
     Ok(Status {
         directory: directory.to_owned(),
         stages,
-        tokens: Checkpoints::new(&directory.join("tokens"), "").newest_step().is_some(),
+        tokens: encode::is_complete(&directory.join(encode::FOLDER)),
         bundle: directory.join("bundle/config.json").exists(),
     })
 }
@@ -104,7 +105,11 @@ impl fmt::Display for Status {
                 let left = Duration::try_from_secs_f64(pace.seconds_left).unwrap_or(Duration::MAX);
                 write!(f, "    {:.1} films/s, {} left at step {}", pace.films_per_second, minutes(left), pace.step)?;
                 match pace.resident_bytes {
-                    Some(bytes) => writeln!(f, ", {} in memory", readable(bytes))?,
+                    Some(bytes) => write!(f, ", {} in memory", readable(bytes))?,
+                    None => {}
+                }
+                match pace.data_wait {
+                    Some(share) => writeln!(f, ", waited {:.1} % for films", 100.0 * share)?,
                     None => writeln!(f)?,
                 }
             }
@@ -161,10 +166,10 @@ mod tests {
         std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 9\n").unwrap();
         std::fs::write(stage.join("metrics.jsonl"), "{\"step\":7,\"event\":\"train\",\"loss\":0.5}\n").unwrap();
         std::fs::write(stage.join("step-00000004_1.safetensors"), "").unwrap();
-        let pace = Pace { step: 7, steps: 9, films_per_second: 1.5, seconds_left: 61.0, resident_bytes: Some(3 << 20) };
+        let pace = Pace { step: 7, steps: 9, films_per_second: 1.5, seconds_left: 61.0, resident_bytes: Some(3 << 20), data_wait: Some(0.031) };
         std::fs::write(stage.join("progress.json"), serde_json::to_vec(&pace).unwrap()).unwrap();
         let text = read(folder.path()).unwrap().to_string();
-        for part in ["7/9 steps", "resumes at 4", "1.5 films/s, 0:01:01 left at step 7, 3.0 MiB in memory"] {
+        for part in ["7/9 steps", "resumes at 4", "1.5 films/s, 0:01:01 left at step 7, 3.0 MiB in memory, waited 3.1 % for films"] {
             assert!(text.contains(part), "{text}");
         }
         std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 7\n").unwrap();

@@ -1,6 +1,7 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
 mod defaults;
+mod films;
 mod optimiser;
 mod safety;
 mod transformer;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
+pub use self::films::DataConfig;
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
 pub use self::safety::{OnFailure, Safety};
 pub use self::transformer::{
@@ -72,16 +74,6 @@ pub struct RunConfig {
     /// The folder of the file that this was read from: what the manifest's path is relative to.
     #[serde(skip)]
     folder: PathBuf,
-}
-
-/// The films.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Manifest, relative to the configuration file.
-    pub manifest: PathBuf,
-    /// Side of the square picture, in pixels.
-    pub image_size: usize,
 }
 
 /// How often a stage measures, draws and saves.

@@ -111,7 +111,7 @@ impl Plan {
     /// # Errors
     /// What a run would stop with at its start: a wrong manifest, a film that is not there, a bundle that does not fit.
     pub fn make(config: &RunConfig, out: &Path, device: Option<&Device>) -> Result<Self> {
-        let films = FilmList::read(&config.manifest())?;
+        let films = FilmList::read(&config.manifest(), config.data.bad_films)?;
         let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
         let words = vocabulary(config, films.of(Split::Train).filter_map(|film| film.impression.as_deref()))?;
         let tokenizer = network_config(config);

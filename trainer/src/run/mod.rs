@@ -4,6 +4,7 @@
 mod checkpoint;
 mod curves;
 mod directory;
+pub(crate) mod disk;
 mod guard;
 mod journal;
 pub(crate) mod memory;
@@ -12,6 +13,7 @@ mod progress;
 mod sheet;
 mod stop;
 mod tensorboard;
+mod waits;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use directory::{RunDirectory, RunDirectoryError};
@@ -22,3 +24,4 @@ pub use progress::StageProgress;
 pub(crate) use progress::minutes;
 pub use sheet::{SheetRow, write_sheet};
 pub use stop::StopSignal;
+pub use waits::Waits;

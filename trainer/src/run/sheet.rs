@@ -8,7 +8,7 @@ use raygen_eval::GrayImage;
 use raygen_eval::sheet::Sheet;
 use raygen_model::image::Picture;
 
-use super::checkpoint::write_synced;
+use super::disk::write_synced;
 
 /// A row of a sheet: its label and its pictures.
 pub type SheetRow = (String, Vec<Picture>);

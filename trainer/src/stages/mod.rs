@@ -2,6 +2,7 @@
 
 pub mod encode;
 pub mod export;
+mod left_out;
 pub mod tokenizer;
 pub mod transformer;
 
@@ -15,7 +16,7 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
-use crate::data::FilmSet;
+use crate::data::{FilmSet, OnBadFilms};
 use crate::run::{Guard, RunDirectory, StopSignal};
 
 /// What every stage works with.
@@ -62,7 +63,12 @@ fn run_with(
     fault: Option<&Fault>,
 ) -> Result<Outcome> {
     let directory = RunDirectory::open(out)?;
-    let films = FilmSet::load(&config.manifest(), config.data.image_size)?;
+    let Some(films) = FilmSet::open(&config.film_source(&directory.stage("films"))?, stop)? else {
+        return Ok(Outcome::Stopped);
+    };
+    if config.data.bad_films == OnBadFilms::LeaveOut {
+        left_out::record(&directory.stage("left_out.json"), &films.left_out)?;
+    }
     eprintln!(
         "{}: {} films to learn from, {} to validate on, {} px",
         config.name,
@@ -72,7 +78,9 @@ fn run_with(
     );
     let stage = Stage { config, films: &films, directory: &directory, device, stop, fault };
     let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
-    let tokens = encode::tokens(&stage, &tokenizer).context("stage encode")?;
+    let Some(tokens) = encode::tokens(&stage, &tokenizer).context("stage encode")? else {
+        return Ok(Outcome::Stopped);
+    };
     let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
         return Ok(Outcome::Stopped);
     };

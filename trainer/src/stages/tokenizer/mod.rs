@@ -18,7 +18,7 @@ use self::start::Start;
 pub(super) use self::validate::pictures;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
 use crate::config::{RunConfig, TokenizerConfig};
-use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
+use crate::data::{Ahead, FilmOrder, FilmSet, random_shift, shifted};
 use crate::loss::structure_loss;
 use crate::optim::{AdamW, MovingAverage, learning_rate};
 use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
@@ -122,10 +122,10 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
         let subject =
             Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
         let mut journal = Journal::open(&folder, &subject, step)?;
-        let mut order = FilmOrder::new(stage.config.seed, stage.films.train.len());
+        let mut films = films_ahead(stage, step)?;
         while step < config.steps {
             let rate = learning_rate(&config.optimiser, step, config.steps) * guard.learning_rate_factor();
-            let images = batch(stage, &mut order, step)?;
+            let images = journal.data(|| batch(stage, &mut films, step))?;
             let losses = training.step(config, &images, step, rate)?;
             let seen = stage.observed(NAME, step, &guard, losses.total);
             if let Some(failure) = guard.failure(step, seen, losses.gradient_norm) {
@@ -215,17 +215,26 @@ fn identity(config: &RunConfig, films: &str, start: Option<&Start>) -> Result<St
 }
 
 /// Films of a step, shifted, as [batch, channels, side, side] in [-1, 1].
-fn batch(stage: &Stage<'_>, order: &mut FilmOrder, step: u64) -> Result<Tensor> {
-    let config = &stage.config.tokenizer;
-    let side = stage.films.side;
-    let mut pixels = Vec::with_capacity(config.batch * side * side);
-    for (place, epoch) in order.batch(step, config.batch) {
-        let film = stage.films.train[place];
-        let shift = random_shift(stage.config.seed, film, epoch, config.shift);
-        shifted(stage.films.pixels(film), side, shift, &mut pixels);
-    }
-    let gray = Tensor::from_vec(pixels, (config.batch, 1, side, side), stage.device)?;
+fn batch(stage: &Stage<'_>, films: &mut Ahead<Vec<f32>>, step: u64) -> Result<Tensor> {
+    let (config, side) = (&stage.config.tokenizer, stage.films.side);
+    let gray = Tensor::from_vec(films.take(step)?, (config.batch, 1, side, side), stage.device)?;
     in_channels(gray, config.model.image_channels)
+}
+
+/// Loads and shifts the films of the steps from `step` on, ahead of them.
+fn films_ahead(stage: &Stage<'_>, step: u64) -> Result<Ahead<Vec<f32>>> {
+    let (config, seed, side) = (&stage.config.tokenizer, stage.config.seed, stage.films.side);
+    let (batch, largest_shift) = (config.batch, config.shift);
+    let (train, films) = (stage.films.train.clone(), stage.films.shared_pixels());
+    let mut order = FilmOrder::new(seed, train.len());
+    Ok(Ahead::new(step, config.steps, move |step| {
+        let mut pixels = Vec::with_capacity(batch * side * side);
+        for (place, epoch) in order.batch(step, batch) {
+            let shift = random_shift(seed, train[place], epoch, largest_shift);
+            shifted(&films.film(train[place])?, side, shift, &mut pixels);
+        }
+        Ok(pixels)
+    })?)
 }
 
 /// Gray films [batch, 1, side, side] as a tokenizer of so many channels sees them: all channels alike.
@@ -242,7 +251,7 @@ fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, device: &Devi
 pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, device: &Device) -> Result<Tensor> {
     let mut pixels = Vec::with_capacity(indices.len() * films.side * films.side);
     for index in indices {
-        shifted(films.pixels(*index), films.side, (0, 0), &mut pixels);
+        shifted(&films.pixels(*index)?, films.side, (0, 0), &mut pixels);
     }
     let gray = Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?;
     in_channels(gray, channels)

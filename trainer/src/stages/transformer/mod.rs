@@ -113,7 +113,7 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
                 Some(plateau) => plateau.learning_rate(),
                 None => learning_rate(&config.optimiser, step, config.steps),
             } * guard.learning_rate_factor();
-            let batch = batches.train(step)?;
+            let batch = journal.data(|| batches.train(step))?;
             let (loss, gradient_norm) = training.step(stage.config, &batch, step, rate)?;
             let seen = stage.observed(NAME, step, &guard, loss);
             if let Some(failure) = guard.failure(step, seen, gradient_norm) {

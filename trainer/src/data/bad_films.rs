@@ -88,7 +88,10 @@ mod tests {
             reason: "is gone".to_owned(),
         };
         let text = BadFilms((2..25).map(film).collect()).to_string();
-        assert!(text.starts_with("\n  line 2: film-2.png: is gone\n") && text.ends_with("film-21.png: is gone\n  and 3 more"));
+        assert!(
+            text.starts_with("\n  line 2: film-2.png: is gone\n")
+                && text.ends_with("film-21.png: is gone\n  and 3 more")
+        );
         assert!(!BadFilms((2..22).map(film).collect()).to_string().contains("more"));
     }
 }

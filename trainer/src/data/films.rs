@@ -176,7 +176,7 @@ impl FilmSet {
         let mut attempts = store.shards(films.len());
         loop {
             let Some(stored) = store.fill(&films, stop)? else { return Ok(None) };
-            match Self::take(source, &list, store.clone(), stored) {
+            match Self::take(source, &list, &store, stored) {
                 Err(error @ FilmError::Damaged { .. }) if attempts > 0 => eprintln!("{error}"),
                 other => return other.map(Some),
             }
@@ -185,12 +185,7 @@ impl FilmSet {
     }
 
     /// The films that `store` has, which are read where they are held, or where their fingerprint is not known yet.
-    fn take(
-        source: &FilmSource,
-        list: &FilmList,
-        store: FilmStore,
-        stored: Vec<Stored>,
-    ) -> Result<Self, FilmError> {
+    fn take(source: &FilmSource, list: &FilmList, store: &FilmStore, stored: Vec<Stored>) -> Result<Self, FilmError> {
         let mut left_out = list.missing.clone();
         let (mut texts, mut train, mut val) = (Vec::with_capacity(stored.len()), Vec::new(), Vec::new());
         let (mut slots, mut splits) = (Vec::with_capacity(stored.len()), Vec::with_capacity(stored.len()));
@@ -286,5 +281,107 @@ impl FilmSet {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+
+    /// A film of 4 x 4 pixels of one gray.
+    fn gray_film(path: &Path, gray: u8) {
+        let mut encoder = png::Encoder::new(fs::File::create(path).unwrap(), 4, 4);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.write_header().unwrap().write_image_data(&[gray; 16]).unwrap();
+    }
+
+    /// Six films, the last two for validation.
+    fn source(folder: &Path) -> FilmSource {
+        let mut manifest = "path,split,patient,impression\n".to_owned();
+        for film in 0..6u8 {
+            gray_film(&folder.join(format!("film-{film}.png")), 40 * film);
+            let split = if film < 4 { "train" } else { "val" };
+            manifest.push_str(&format!("film-{film}.png,{split},p{film},Text {film}.\n"));
+        }
+        fs::write(folder.join("manifest.csv"), manifest).unwrap();
+        FilmSource {
+            manifest: folder.join("manifest.csv"),
+            side: 4,
+            store: folder.join("store"),
+            memory_limit: u64::MAX,
+            on_bad_films: OnBadFilms::Stop,
+        }
+    }
+
+    fn open(source: &FilmSource) -> Result<FilmSet, FilmError> {
+        FilmSet::open(source, &StopSignal::default()).map(Option::unwrap)
+    }
+
+    #[test]
+    fn films_held_and_films_on_disk_are_the_same_films_with_the_fingerprint_of_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = source(folder.path());
+        // What runs are told apart by since the first one: all pixels, each film's followed by its split.
+        let mut digest = Sha256::new();
+        for film in 0..6u8 {
+            digest.update([40 * film; 16]);
+            digest.update(if film < 4 { "train" } else { "val" });
+        }
+        let fingerprint = hex(&digest.finalize());
+        let on_disk = FilmSource { memory_limit: 6 * 16 - 1, ..held.clone() };
+        for source in [&held, &on_disk, &held, &on_disk] {
+            let films = open(source).unwrap();
+            assert_eq!(films.pixels_fingerprint, fingerprint);
+            assert_eq!((films.train.as_slice(), films.val.as_slice()), (&[0, 1, 2, 3][..], &[4, 5][..]));
+            for film in 0..6 {
+                assert_eq!(films.pixels(film).unwrap().as_ref(), [40 * film as u8; 16]);
+            }
+            let held = matches!(films.pixels(0).unwrap(), Cow::Borrowed(_));
+            assert_eq!(held, source.memory_limit == u64::MAX);
+        }
+    }
+
+    #[test]
+    fn every_bad_film_is_named_or_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = source(folder.path());
+        let whole = open(&stop).unwrap();
+        fs::write(folder.path().join("film-1.png"), "no picture").unwrap();
+        fs::write(folder.path().join("film-4.png"), "nor this").unwrap();
+        let error = open(&stop).err().unwrap().to_string();
+        for part in ["2 of ", "'s 6 films", "line 3: ", "film-1.png", "line 6: ", "film-4.png", "data.bad_films"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let leave_out = FilmSource { on_bad_films: OnBadFilms::LeaveOut, ..stop.clone() };
+        fs::remove_file(folder.path().join("film-0.png")).unwrap();
+        let films = open(&leave_out).unwrap();
+        let ids = |films: &[BadFilm]| films.iter().map(|film| film.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&films.left_out.0), ["film-0.png", "film-1.png", "film-4.png"]);
+        let texts: Vec<&str> = films.texts.iter().map(|film| film.impression.as_str()).collect();
+        assert_eq!(texts, ["Text 2.", "Text 3.", "Text 5."]);
+        assert_eq!((films.train, films.val), (vec![0, 1], vec![2]));
+        assert_ne!(films.pixels_fingerprint, whole.pixels_fingerprint);
+        let error = open(&stop).err().unwrap().to_string();
+        assert!(error.contains("line 2: ") && error.contains("no such file"), "{error}");
+        fs::write(folder.path().join("film-5.png"), "the last of its split").unwrap();
+        assert!(matches!(open(&leave_out), Err(FilmError::EmptySplit { split: "val", .. })));
+    }
+
+    #[test]
+    fn an_altered_shard_is_made_anew_when_the_films_are_taken_into_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = source(folder.path());
+        let fingerprint = open(&source).unwrap().pixels_fingerprint;
+        let shard = folder.path().join("store/shard-00000.u8");
+        let whole = fs::read(&shard).unwrap();
+        let mut altered = whole.clone();
+        altered[20] ^= 1;
+        fs::write(&shard, altered).unwrap();
+        assert_eq!(open(&source).unwrap().pixels_fingerprint, fingerprint);
+        assert_eq!(fs::read(&shard).unwrap(), whole);
     }
 }

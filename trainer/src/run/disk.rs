@@ -60,8 +60,12 @@ pub(crate) fn remove_temporaries(folder: &Path) {
 /// What to do where `error` says that no more can be written; empty where it says something else.
 pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        ErrorKind::StorageFull => "; free space on this disk, then run the same command: it goes on from what was saved",
-        ErrorKind::QuotaExceeded => "; free space in your quota, then run the same command: it goes on from what was saved",
+        ErrorKind::StorageFull => {
+            "; free space on this disk, then run the same command: it goes on from what was saved"
+        }
+        ErrorKind::QuotaExceeded => {
+            "; free space in your quota, then run the same command: it goes on from what was saved"
+        }
         ErrorKind::FileTooLarge => {
             "; raise the limit on the size of files (ulimit -f), then run the same command: it goes on from what was saved"
         }

@@ -16,7 +16,9 @@ pub(super) fn record(path: &Path, films: &BadFilms) -> Result<()> {
     let before: Option<Vec<BadFilm>> = fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let ids = |films: &[BadFilm]| films.iter().map(|film| film.id.clone()).collect::<Vec<_>>();
     if before.is_some_and(|before| ids(&before) != ids(&films.0)) {
-        eprintln!("the films that are left out are not those of the last start; stages that began with others cannot go on");
+        eprintln!(
+            "the films that are left out are not those of the last start; stages that began with others cannot go on"
+        );
     }
     let json = serde_json::to_vec_pretty(&films.0)?;
     write_synced(path, &json).map_err(|error| named(path, &error)).context("the films that are left out")

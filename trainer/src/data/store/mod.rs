@@ -8,6 +8,8 @@
 //! ```
 
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -422,7 +422,10 @@ mod tests {
                 std::os::unix::fs::symlink("/dev/full", full).unwrap();
                 let other = Checkpoint { updates: 9, ..checkpoint(step) };
                 let error = store.save(other).unwrap_err().to_string();
-                assert!(error.contains(&format!("step-{step:08}.safetensors")) && error.contains("free space"), "{error}");
+                assert!(
+                    error.contains(&format!("step-{step:08}.safetensors")) && error.contains("free space"),
+                    "{error}"
+                );
                 assert_eq!(latest_step(&store), Some(5));
             }
         }

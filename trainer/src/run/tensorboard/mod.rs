@@ -57,9 +57,7 @@ impl EventFile {
     fn write(&mut self, step: u64, content: Content<'_>) -> io::Result<()> {
         let event = Event { wall_time: now().as_secs_f64(), step: i64::try_from(step).unwrap_or(i64::MAX), content };
         // One write a record: a reader meets a half record only after a kill, at the end.
-        self.file
-            .write_all(&record::framed(&event.encode()))
-            .map_err(|error| named(&self.path, &error))
+        self.file.write_all(&record::framed(&event.encode())).map_err(|error| named(&self.path, &error))
     }
 }
 

@@ -100,7 +100,8 @@ impl TokenCache {
                 films: films_per_shard.min(films.len() - first),
             })
             .collect();
-        let cache = Self { folder: folder.to_owned(), index: Index { format_version: FORMAT_VERSION, key, shards, films } };
+        let cache =
+            Self { folder: folder.to_owned(), index: Index { format_version: FORMAT_VERSION, key, shards, films } };
         fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
         remove_temporaries(folder);
         let path = folder.join(INDEX);

@@ -15,6 +15,7 @@ use raygen_nn::{Parameters, straight_through};
 
 use self::codebook::CodebookAverages;
 use self::start::Start;
+pub(crate) use self::start::check as check_tokenizer_start;
 pub(super) use self::validate::pictures;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
 use crate::config::{RunConfig, TokenizerConfig};

@@ -18,6 +18,7 @@ use self::batch::{Batches, MaskedBatch};
 use self::likeness::code_likeness;
 pub use self::network::{Networks, Shapes};
 pub use self::text::TextStart;
+pub(crate) use self::text::check as check_text_start;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};

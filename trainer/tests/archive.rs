@@ -38,6 +38,9 @@ model = { width = 128, layers = 2, heads = 2, feed_forward = 256, token_merge = 
 text = { width = 8, layers = 1, heads = 2, max_tokens = 8 }
 [export]
 dtype = "f32"
+licence = ""
+supported_terms = []
+notes = ""
 [export.sampling]
 step_count = 2
 "#;
@@ -201,10 +204,8 @@ fn a_checkpoint_that_does_not_fit_is_named_and_costs_none_of_those_before() {
     // With space again it goes on, and nothing shows that there was none.
     let said = train(&config, &full).unwrap();
     assert_eq!((said, checksums(&full)), (Outcome::Done, checksums(&whole)));
-    // The store of films and the tokens too are told by name.
-    for (out, largest, named) in [("films-full", 1024, "films/shard-00000.u8"), ("none", 0, "films")] {
-        let text = train_with_little_space(&config, &folder.path().join(out), largest).stderr;
-        let text = String::from_utf8(text).unwrap();
-        assert!(text.contains(named) && text.contains("ulimit -f"), "{text}");
-    }
+    // The store of films too is told by name.
+    let text = train_with_little_space(&config, &folder.path().join("none"), 1024).stderr;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("none/films/shard-00000.u8") && text.contains("ulimit -f"), "{text}");
 }

@@ -41,6 +41,12 @@ fn is_memory_mib(size: &u64) -> bool {
 }
 
 impl DataConfig {
+    /// The settings that say which films these are. How they are held says nothing of a model.
+    #[must_use]
+    pub fn identity(&self) -> Self {
+        Self { cache: None, memory_mib: memory_mib(), ..self.clone() }
+    }
+
     /// Films of so many bytes are held in memory.
     #[must_use]
     pub fn memory_limit(&self) -> u64 {

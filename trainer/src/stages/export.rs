@@ -117,6 +117,8 @@ fn card(stage: &Stage<'_>, trained: &Trained, metrics: &Value) -> Result<String>
     writeln!(card, "| negative log-likelihood a masked token | {:.3} nats |", number("nll"))?;
     writeln!(card, "| the same without the text | {:.3} nats |", number("nll_without_text"))?;
     writeln!(card, "| masked tokens predicted exactly | {:.1} % |", 100.0 * number("accuracy"))?;
-    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(config)?)?;
+    let mut run = config.clone();
+    run.data = config.data.identity();
+    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(&run)?)?;
     Ok(card)
 }

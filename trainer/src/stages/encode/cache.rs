@@ -24,7 +24,7 @@ use crate::run::disk::{named, put_in_place, remove_temporaries, sha256, sync_fol
 /// Of `index.json`.
 const FORMAT_VERSION: u32 = 1;
 /// Films of a shard. A multiple of the films that are encoded at once, so that shards change no batch.
-const FILMS_PER_SHARD: usize = 256;
+const FILMS_PER_SHARD: usize = 64;
 const INDEX: &str = "index.json";
 /// The tensor of a shard.
 const TENSOR: &str = "ids";

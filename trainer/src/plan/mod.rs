@@ -70,6 +70,8 @@ pub struct Films {
     pub val: usize,
     /// Lateral ones, left out.
     pub lateral: usize,
+    /// Missing ones, left out because `data.bad_films` says so.
+    pub missing: usize,
     /// Decoded, on disk, a byte a pixel.
     pub bytes: u64,
     /// Of them in memory: all, or where they are more than `data.memory_mib`, those of the coming steps.
@@ -145,7 +147,7 @@ impl Plan {
             name: config.name.clone(),
             out: out.to_owned(),
             out_holds_a_run: out.join("config.toml").exists(),
-            films: Films { train, val, lateral: films.lateral, bytes, memory_bytes },
+            films: Films { train, val, lateral: films.lateral, missing: films.missing.0.len(), bytes, memory_bytes },
             stages: [
                 StagePlan {
                     stage: "tokenizer",

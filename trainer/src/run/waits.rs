@@ -33,6 +33,12 @@ impl Waits {
         Some(share(waited, step))
     }
 
+    /// Takes in the steps that others have seen.
+    pub fn add(&mut self, others: &Self) {
+        self.waited += others.waited;
+        self.steps += others.steps;
+    }
+
     /// The share of all steps' time that was waited; `None` before the first.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
@@ -59,6 +65,9 @@ mod tests {
         waits.current = Some((begun + 100 * second, Duration::ZERO));
         assert_eq!(waits.ended_at(begun + 108 * second), Some(0.0));
         assert_eq!(waits.share(), Some(0.1));
+        let mut all = Waits { steps: 10 * second, ..Waits::default() };
+        all.add(&waits);
+        assert_eq!(all.share(), Some(0.05));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use self::cache::{Key, TokenCache};
 use super::tokenizer::{Tokenizer, in_channels};
 use super::{Stage, fingerprint};
 use crate::data::{Ahead, random_shift, shifted};
-use crate::run::{StageProgress, Waits};
+use crate::run::{MetricsLog, StageProgress, Waits};
 
 /// Films encoded at once.
 const BATCH: usize = 16;
@@ -99,7 +99,8 @@ fn encode(
     }
     let mut progress = StageProgress::new("encode", 0, count as u64, BATCH);
     let mut films = ahead(stage, batches.iter().flatten().cloned().collect())?;
-    let (mut waits, mut done) = (Waits::default(), 0);
+    let mut metrics = MetricsLog::open(&stage.directory.stage(FOLDER), u64::MAX)?;
+    let (mut all, mut done) = (Waits::default(), 0);
     let side = stage.films.side;
     for (turn, (shard, batches)) in missing.iter().zip(&batches).enumerate() {
         // The first one is made whatever is asked, so that every start gets further.
@@ -107,6 +108,7 @@ fn encode(
             progress.say("encode: the shards that are made are kept; the same command goes on from there");
             return Ok(false);
         }
+        let mut waits = Waits::default();
         let mut ids = Vec::with_capacity(cache.films(*shard).len() * stage.config.encode.views);
         for batch in batches {
             let pixels = waits.data(|| films.take(done))?;
@@ -121,9 +123,12 @@ fn encode(
             progress.step(done, None);
         }
         cache.write(*shard, &ids)?;
+        let values = [("films", cache.films(*shard).len() as f64), ("data_wait", waits.share().unwrap_or(0.0))];
+        metrics.write(*shard as u64 + 1, "encode", &values)?;
+        all.add(&waits);
         shards[*shard] = Some(ids);
     }
-    if let Some(share) = waits.share() {
+    if let Some(share) = all.share() {
         progress.say(&format!("encode: the steps waited {:.1} % of their time for films", 100.0 * share));
     }
     Ok(true)

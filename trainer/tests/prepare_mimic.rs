@@ -329,3 +329,26 @@ fn a_manifest_that_is_there_is_not_replaced_unless_asked_and_never_left_half() {
     let nowhere = mimic::prepare(&plain(folder.path()), &target).unwrap_err().to_string();
     assert!(nowhere.contains("mimic-cxr-2.0.0-metadata.csv"), "{nowhere}");
 }
+
+#[test]
+fn a_report_that_cannot_be_read_is_told_apart_from_one_that_is_missing() {
+    let unreadable = |root: &Path| {
+        let report = root.join("files/p10/p10000001/s50000001.txt");
+        fs::remove_file(&report).unwrap();
+        // A folder in its place stands for a disk that refuses.
+        fs::create_dir(report).unwrap();
+    };
+    for keep_textless in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("mimic");
+        tree(&root, false);
+        unreadable(&root);
+        let text = TextOptions { keep_textless, ..TextOptions::default() };
+        let target = Target::new(folder.path().join("manifest.csv"));
+        let report = mimic::prepare(&MimicOptions { text, ..plain(&root) }, &target).unwrap();
+        let dropped = |reason| report.dropped.iter().find(|dropped| dropped.reason == reason);
+        let unreadable = dropped(Reason::UnreadableReport).unwrap();
+        assert_eq!((unreadable.count, dropped(Reason::MissingReport)), (2, None));
+        assert!(unreadable.examples[0].starts_with("p10/p10000001/s50000001.txt ("), "{report}");
+    }
+}

@@ -3,6 +3,7 @@
 mod classifier;
 mod decoder;
 mod defaults;
+mod films;
 mod optimiser;
 mod picture_losses;
 mod safety;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::classifier::{ClassifierConfig, ClassifierModel, UncertainPolicy, UnlabelledPolicy};
 pub use self::decoder::DecoderConfig;
+pub use self::films::DataConfig;
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
 pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
@@ -90,20 +92,6 @@ pub struct RunConfig {
     /// The folder of the file that this was read from: what the manifest's path is relative to.
     #[serde(skip)]
     folder: PathBuf,
-}
-
-/// The films.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Manifest, relative to the configuration file.
-    pub manifest: PathBuf,
-    /// Side of the square picture, in pixels.
-    pub image_size: usize,
-    /// Films of which views are taken: a list of `AP`, `PA`, `frontal` and `lateral`, or `all`. Left out, all but lateral ones. A film
-    /// whose view is not known is always taken.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub views: ViewChoice,
 }
 
 /// How often a stage measures, draws and saves.

@@ -18,6 +18,9 @@ type Problem = (String, String);
 /// Stands for the vocabulary, which is known only when the impressions were read.
 const SOME_WORDS: usize = 100;
 
+/// The most codes: tokens are kept in 16 bits, and the mask is one more.
+const CODES: usize = u16::MAX as usize;
+
 /// Checks every value, and that the networks can be built.
 pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     classifier::validate(config)?;
@@ -62,6 +65,11 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     if ![1, 3].contains(&config.tokenizer.model.image_channels) {
         let problem = format!("must be 1 or 3, is {}", config.tokenizer.model.image_channels);
         return Err(("tokenizer.model.image_channels".to_owned(), problem));
+    }
+    if config.tokenizer.model.codebook_size > CODES {
+        let found = config.tokenizer.model.codebook_size;
+        let problem = format!("must be at most {CODES}, so that a token and the mask fit 16 bits; is {found}");
+        return Err(("tokenizer.model.codebook_size".to_owned(), problem));
     }
     share("tokenizer.codebook_decay", config.tokenizer.codebook_decay)?;
     // A restarted code counts as used once: a threshold above that would restart it again at every step.

@@ -8,10 +8,9 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Device;
 use raygen_manifest::{Film, Split};
-use raygen_model::bundle::Bundle;
 use serde::Serialize;
 
 pub use self::measure::{Measured, Times};
@@ -21,13 +20,19 @@ pub(crate) use self::networks::tensor_sizes;
 use crate::config::{Cadence, RunConfig};
 use crate::data::FilmList;
 use crate::run::memory::{available_bytes, peak_resident_bytes};
-use crate::stages::tokenizer::network_config;
-use crate::stages::transformer::{Shapes, vocabulary};
+use crate::stages::tokenizer::{check_tokenizer_start, network_config};
+use crate::stages::transformer::{Shapes, check_text_start, vocabulary};
 
 /// A forward pass takes about this share of a step.
 const FORWARD: f64 = 1.0 / 3.0;
 /// Forward passes over a validation film: four masks, with and without the text.
 const FORWARDS_PER_FILM: f64 = 8.0;
+/// Bytes of a token, in memory and on disk.
+const TOKEN_BYTES: u64 = 2;
+/// Bytes of a pixel of a film that is ready for a step.
+const F32: u64 = 4;
+/// Steps whose films are in memory where not all are: the one that goes on, and those that are made ready.
+const FILMS_AHEAD: u64 = 4;
 /// Films on a sheet: three impressions of eight samples.
 const SAMPLES: f64 = 24.0;
 
@@ -67,8 +72,12 @@ pub struct Films {
     pub val: usize,
     /// Lateral ones, left out.
     pub lateral: usize,
-    /// In memory as long as the run goes on, a byte a pixel; up to twice as much while they are read.
+    /// Missing ones, left out because `data.bad_films` says so.
+    pub missing: usize,
+    /// Decoded, on disk, a byte a pixel.
     pub bytes: u64,
+    /// Of them in memory: all, or where they are more than `data.memory_mib`, those of the coming steps.
+    pub memory_bytes: u64,
 }
 
 /// A stage that trains.
@@ -113,7 +122,7 @@ impl Plan {
     /// # Errors
     /// What a run would stop with at its start: a wrong manifest, a film that is not there, a bundle that does not fit.
     pub fn make(config: &RunConfig, out: &Path, device: Option<&Device>) -> Result<Self> {
-        let films = FilmList::read(&config.manifest(), &config.data.views)?;
+        let films = FilmList::read(&config.manifest(), &config.data.views, config.data.bad_films)?;
         if !config.makes_pictures() {
             let mut plan = Self::empty(config, out, &films);
             plan.add_classifier(config, &films)?;
@@ -125,13 +134,10 @@ impl Plan {
         let tokenizer = network_config(config);
         let mut shapes = Shapes::new(config, &tokenizer, words);
         if let Some(bundle) = config.text_start() {
-            let named = || format!("{}: the bundle {}", config.text_start_key(), bundle.display());
-            let bundle = Bundle::open(&bundle).with_context(named)?;
-            let found = bundle.config().components.text_encoder.clone();
-            shapes.text_encoder = found.with_context(|| format!("{} has no text encoder", named()))?;
+            shapes.text_encoder = check_text_start(&bundle, config)?;
         }
         if let Some(bundle) = config.tokenizer_start() {
-            Bundle::open(&bundle).with_context(|| format!("tokenizer.start_from: the bundle {}", bundle.display()))?;
+            check_tokenizer_start(&bundle, &tokenizer)?;
         }
         let networks = networks::count(config, &shapes)?;
         let text_length = match shapes.transformer.pads_text_to_maximum() {
@@ -171,7 +177,7 @@ impl Plan {
             encode: Some(EncodePlan {
                 grids: (train + val) * config.encode.views,
                 tokens: tokenizer.positions(),
-                bytes: 4 * ((train + val) * config.encode.views * tokenizer.positions()) as u64,
+                bytes: TOKEN_BYTES * ((train + val) * config.encode.views * tokenizer.positions()) as u64,
                 grid: None,
                 seconds: None,
             }),
@@ -186,16 +192,16 @@ impl Plan {
     /// Of a run without stages.
     fn empty(config: &RunConfig, out: &Path, films: &FilmList) -> Self {
         let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
+        let bytes = (train + val) as u64 * (config.data.image_size as u64).pow(2);
+        let memory_bytes = match bytes <= config.data.memory_limit() {
+            true => bytes,
+            false => FILMS_AHEAD * (config.tokenizer.batch as u64) * (config.data.image_size as u64).pow(2) * F32,
+        };
         Self {
             name: config.name.clone(),
             out: out.to_owned(),
             out_holds_a_run: out.join("config.toml").exists(),
-            films: Films {
-                train,
-                val,
-                lateral: films.lateral,
-                bytes: (train + val) as u64 * (config.data.image_size as u64).pow(2),
-            },
+            films: Films { train, val, lateral: films.lateral, missing: films.missing.0.len(), bytes, memory_bytes },
             networks: Vec::new(),
             stages: Vec::new(),
             encode: None,
@@ -206,10 +212,16 @@ impl Plan {
         }
     }
 
-    /// The most that a run on the CPU holds in memory at once: the films and the larger stage.
+    /// The most that a run on the CPU holds in memory at once: the films and the larger stage, the transformer with all tokens.
     #[must_use]
     pub fn needed_bytes(&self) -> u64 {
-        self.films.bytes + self.stages.iter().map(|stage| stage.memory.total()).max().unwrap_or(0)
+        self.films.memory_bytes + self.stage_bytes()
+    }
+
+    fn stage_bytes(&self) -> u64 {
+        let tokens = self.encode.as_ref().map_or(0, |encode| encode.bytes);
+        let of = |stage: &StagePlan| stage.memory.total() + if stage.stage == "transformer" { tokens } else { 0 };
+        self.stages.iter().map(of).max().unwrap_or(0)
     }
 
     fn measure(&mut self, config: &RunConfig, text: Option<(usize, usize)>, device: Option<&Device>) -> Result<()> {
@@ -218,7 +230,7 @@ impl Plan {
             return Ok(());
         };
         // Steps are timed without films; on a GPU the memory that counts for them is not the machine's.
-        let needed = self.needed_bytes() - self.films.bytes;
+        let needed = self.stage_bytes();
         if let Some(available) = self.available_bytes.filter(|available| device.is_cpu() && needed > *available) {
             let (needed, available) = (crate::run::memory::readable(needed), crate::run::memory::readable(available));
             self.not_measured = Some(format!("it needs about {needed} of memory, and {available} are left"));

@@ -14,12 +14,21 @@ impl fmt::Display for Plan {
         writeln!(f, "  writes to     {} ({state})", self.out.display())?;
         let films = self.films;
         write!(f, "  films         {} to learn from, {} to validate on", films.train, films.val)?;
-        match films.lateral {
-            0 => writeln!(f)?,
-            count => writeln!(f, ", {count} lateral ones left out")?,
+        if films.lateral > 0 {
+            write!(f, ", {} lateral ones left out", films.lateral)?;
         }
-        let (held, read) = (readable(self.films.bytes), readable(2 * self.films.bytes));
-        writeln!(f, "                {held} of pixels in memory, up to {read} while they are read")?;
+        if films.missing > 0 {
+            write!(f, ", {} missing ones left out", films.missing)?;
+        }
+        writeln!(f)?;
+        let (bytes, memory) = (readable(films.bytes), readable(films.memory_bytes));
+        match films.memory_bytes == films.bytes {
+            true => writeln!(f, "                {bytes} of pixels, decoded once, on disk and in memory")?,
+            false => writeln!(
+                f,
+                "                {bytes} of pixels, decoded once, on disk; {memory} in memory, those of the coming steps"
+            )?,
+        }
         writeln!(f, "\n  {:14}{:>14}{:>14}", "network", "parameters", "trained")?;
         for network in &self.networks {
             let (all, trained) = (grouped(network.parameters), grouped(network.trained));

@@ -116,7 +116,8 @@ impl<'a> Collector<'a> {
     /// Takes a film. Its picture's path must be free of links and dots in its folders.
     pub(super) fn keep(&mut self, entry: Entry) -> Result<(), PrepareError> {
         let Some(path) = relative(&entry.image, &self.folder).to_str().map(|path| path.replace('\\', "/")) else {
-            self.drop(Reason::UnreadableName, entry.image.display());
+            let path = relative(&entry.image, &self.folder);
+            self.drop(Reason::UnreadableName, path.display());
             return Ok(());
         };
         if self.paths.contains(&path) {

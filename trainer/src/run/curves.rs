@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use raygen_eval::plot::{Colour, Figure, Panel, Series, Style};
 use serde_json::{Map, Value};
 
-use super::checkpoint::write_synced;
+use super::disk::write_synced;
 use super::metrics::ROLL_BACK;
 
 /// Panels in a row.

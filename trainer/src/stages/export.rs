@@ -34,7 +34,9 @@ pub fn export(
     if let Some(classifier) = classifier {
         add_classifier(classifier, &mut config, &mut metrics, &mut card)?;
     }
-    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(stage.config)?)?;
+    let mut run = stage.config.clone();
+    run.data = run.data.identity();
+    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(&run)?)?;
     let mut writer = BundleWriter::create(path)?;
     writer.write_config(&config)?;
     writer.write_tensors(Component::VqGan, &tokenizer.tensors, store)?;

@@ -6,6 +6,7 @@ pub mod classifier;
 mod decoder;
 pub mod encode;
 pub mod export;
+mod left_out;
 mod picture_loss;
 pub mod tokenizer;
 mod training_loop;
@@ -21,7 +22,7 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
-use crate::data::FilmSet;
+use crate::data::{FilmSet, OnBadFilms};
 use crate::optim::{Alone, Reduce};
 use crate::run::{Guard, RunDirectory, StopSignal};
 
@@ -71,7 +72,12 @@ fn run_with(
     fault: Option<&Fault>,
 ) -> Result<Outcome> {
     let directory = RunDirectory::open(out)?;
-    let films = FilmSet::load(&config.manifest(), config.data.image_size, &config.data.views)?;
+    let Some(films) = FilmSet::open(&config.film_source(&directory.stage("films"))?, stop)? else {
+        return Ok(Outcome::Stopped);
+    };
+    if config.data.bad_films == OnBadFilms::LeaveOut {
+        left_out::record(&directory.stage("left_out.json"), &films.left_out)?;
+    }
     eprintln!(
         "{}: {} films to learn from, {} to validate on, {} px",
         config.name,
@@ -90,7 +96,9 @@ fn run_with(
 /// The stages of a run that makes pictures.
 fn pictures(stage: &Stage<'_>) -> Result<Outcome> {
     let Some(tokenizer) = tokenizer::train(stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
-    let tokens = encode::tokens(stage, &tokenizer).context("stage encode")?;
+    let Some(tokens) = encode::tokens(stage, &tokenizer).context("stage encode")? else {
+        return Ok(Outcome::Stopped);
+    };
     let Some(trained) = transformer::train(stage, &tokenizer, &tokens).context("stage transformer")? else {
         return Ok(Outcome::Stopped);
     };

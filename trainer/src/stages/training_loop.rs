@@ -43,7 +43,8 @@ pub(super) struct Validation {
 /// What learns: everything that changes from step to step.
 pub(super) trait Trainee {
     /// Learns from the films of `step` (from 0) at the learning rate `rate`.
-    fn step(&mut self, step: u64, rate: f64) -> Result<StepReport>;
+    /// It gets its films within `journal.data`, which tells how long they took.
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport>;
 
     /// Judges what would be exported now.
     fn validate(&mut self) -> Result<Validation>;
@@ -94,7 +95,7 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
     let validation_name = format!("{name} validation");
     while step < course.steps {
         let rate = learning_rate(&course.optimiser, step, course.steps) * guard.learning_rate_factor();
-        let report = trainee.step(step, rate)?;
+        let report = trainee.step(step, rate, &mut journal)?;
         let seen = stage.observed(name, step, &guard, report.loss);
         let mut failure = guard.failure(step, seen, report.gradient_norm);
         let mut validation = None;

@@ -197,6 +197,7 @@ mod tests {
             (positive("Pneumonia"), &[]),
         ];
         let text = |(labels, uncertain): (Labels, &[&str])| FilmText {
+            view: None,
             id: String::new(),
             impression: String::new(),
             labels,

@@ -80,7 +80,7 @@ impl Films<'_> {
 fn pixels(films: &FilmSet, shape: &DenseNetConfig, film: usize, by: Move) -> Result<Vec<f32>> {
     let side = films.side;
     let mut square = Vec::with_capacity(side * side);
-    shifted(films.pixels(film), side, by.shift, &mut square);
+    shifted(&films.pixels(film)?, side, by.shift, &mut square);
     if by.mirror {
         square.chunks_exact_mut(side).for_each(<[f32]>::reverse);
     }

@@ -22,7 +22,7 @@ use super::{Stage, export, fingerprint};
 use crate::config::DecoderConfig;
 use crate::data::FilmOrder;
 use crate::optim::{AdamW, MovingAverage};
-use crate::run::{Checkpoint, write_sheet};
+use crate::run::{Checkpoint, Journal, write_sheet};
 
 /// The stage.
 const NAME: &str = "decoder";
@@ -153,9 +153,10 @@ impl<'a> Pupil<'a> {
     }
 
     /// Grids of equal size as ids [count, side, side].
-    fn ids(&self, grids: &[&[u32]]) -> Result<Tensor> {
+    fn ids(&self, grids: &[&[u16]]) -> Result<Tensor> {
         let side = self.tokenizer.config.grid_side();
-        Ok(Tensor::from_vec(grids.concat(), (grids.len(), side, side), self.stage.device)?)
+        let ids: Vec<u32> = grids.iter().flat_map(|grid| grid.iter().map(|id| u32::from(*id))).collect();
+        Ok(Tensor::from_vec(ids, (grids.len(), side, side), self.stage.device)?)
     }
 
     fn films(&self, indices: &[usize]) -> Result<Tensor> {
@@ -163,11 +164,11 @@ impl<'a> Pupil<'a> {
     }
 
     /// Mean PSNR over the validation films of what `network` decodes from the grid of each.
-    fn psnr<'g>(&self, network: &VqGan, grid: impl Fn(usize) -> &'g [u32]) -> Result<f64> {
+    fn psnr<'g>(&self, network: &VqGan, grid: impl Fn(usize) -> &'g [u16]) -> Result<f64> {
         let films = &self.stage.films.val;
         let mut total = 0.0;
         for indices in films.chunks(BATCH) {
-            let grids: Vec<&[u32]> = indices.iter().map(|film| grid(*film)).collect();
+            let grids: Vec<&[u16]> = indices.iter().map(|film| grid(*film)).collect();
             total += sum_of_psnr(&self.films(indices)?, &network.decode(&self.ids(&grids)?)?)?;
         }
         Ok(total / films.len() as f64)
@@ -177,13 +178,13 @@ impl<'a> Pupil<'a> {
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64) -> Result<StepReport> {
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
         let drawn: Vec<(usize, u64)> = self.order.batch(step, self.config.batch);
         let films: Vec<usize> = drawn.iter().map(|(place, _)| self.stage.films.train[*place]).collect();
         let numbers = drawn.iter().map(|(_, epoch)| (epoch % u64::from(self.config.grids)) as usize);
-        let grids: Vec<&[u32]> =
+        let grids: Vec<&[u16]> =
             films.iter().zip(numbers).map(|(film, number)| self.grids.grid(*film, number)).collect();
-        let images = self.films(&films)?;
+        let images = journal.data(|| self.films(&films))?;
         let codes = self.network.codes(&self.ids(&grids)?)?.detach();
         let maps = self.network.before_last_layer(&codes)?;
         let pictures = self.network.last_layer(&maps)?;
@@ -222,7 +223,7 @@ impl Trainee for Pupil<'_> {
     fn draw(&self, step: u64) -> Result<bool> {
         let Some(network) = &self.judged else { return Ok(true) };
         let films: Vec<usize> = self.stage.films.val.iter().copied().take(DRAWN).collect();
-        let grids: Vec<&[u32]> = films.iter().map(|film| self.grids.grid(*film, 0)).collect();
+        let grids: Vec<&[u16]> = films.iter().map(|film| self.grids.grid(*film, 0)).collect();
         let ids = self.ids(&grids)?;
         let rows = [
             ("films".to_owned(), pictures(&self.films(&films)?)?),

@@ -26,6 +26,7 @@ use self::likeness::code_likeness;
 pub use self::network::{Networks, Shapes};
 pub use self::start::{Starts, TransformerStart};
 pub use self::text::TextStart;
+pub(crate) use self::text::check as check_text_start;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
@@ -141,7 +142,8 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
                 Some(plateau) => plateau.learning_rate(),
                 None => learning_rate(&config.optimiser, step, config.steps),
             } * guard.learning_rate_factor();
-            let (loss, gradient_norm) = training.step(stage.config, &batches.train(step)?, stage.reduce, step, rate)?;
+            let batch = journal.data(|| batches.train(step))?;
+            let (loss, gradient_norm) = training.step(stage.config, &batch, stage.reduce, step, rate)?;
             let seen = stage.observed(NAME, step, &guard, loss);
             if let Some(failure) = guard.failure(step, seen, gradient_norm) {
                 step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;

@@ -24,16 +24,14 @@ pub(super) use self::export::export;
 use self::start::Start;
 use self::training::Training;
 pub use self::validate::{ClassReport, Report};
-use super::{Stage, announce, fingerprint, refuse_fewer_steps};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation};
+use super::{Stage, fingerprint};
 use crate::config::ClassifierConfig;
 use crate::data::FilmOrder;
-use crate::optim::learning_rate;
-use crate::run::{Checkpoints, Guard, Journal, Subject};
+use crate::run::{Checkpoint, Journal};
 
 /// The stage.
 const NAME: &str = "classifier";
-/// Its validation, to the hook of tests.
-const VALIDATION: &str = "classifier validation";
 
 /// A trained classifier.
 pub struct Classifier {
@@ -49,99 +47,47 @@ pub struct Classifier {
     pub validation: Report,
 }
 
+/// The classifier at work.
+struct Pupil<'a> {
+    config: &'a ClassifierConfig,
+    films: &'a Films<'a>,
+    training: Training,
+    order: FilmOrder,
+}
+
 /// Trains to the end, or until asked to stop (then `None`).
 ///
 /// # Errors
 /// No film has a label, the loss is no number, or a file cannot be written.
 pub fn train(stage: &Stage<'_>, config: &ClassifierConfig) -> Result<Option<Classifier>> {
     let shape = config.network(stage.films.side);
-    let folder = stage.directory.stage(NAME);
     let start = stage.config.classifier_start().map(|bundle| Start::read(&bundle, &shape, stage.device)).transpose()?;
     let answers = Answers::of(stage.films, config, &shape.classes)?;
     let films =
         Films { seed: stage.config.seed, films: stage.films, answers: &answers, shape: &shape, device: stage.device };
     let identity = identity(stage, config, &answers, start.as_ref())?;
-    let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
-    let mut training = Training::new(stage.config.seed, config, &shape, start.as_ref(), stage.device)?;
-    let mut guard = Guard::new(NAME, config.safety());
-    if guard.goes_back() {
-        checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
-    }
-    let mut step = match checkpoints.latest(stage.device)? {
-        Some(mut checkpoint) => {
-            guard.restore(&mut checkpoint)?;
-            training.restore(checkpoint)?
-        }
-        None => 0,
-    };
-    refuse_fewer_steps("classifier.steps", step, config.steps)?;
-    stage.directory.record(stage.config)?;
-    announce(NAME, step, config.steps);
+    let training = Training::new(stage.config.seed, config, &shape, start.as_ref(), stage.device)?;
     for notice in answers.notices(config.min_positives) {
         eprintln!("{notice}");
     }
-    if let Some(start) = start.as_ref().filter(|_| step == 0) {
+    if let Some(start) = &start {
         start.notices().iter().for_each(|notice| eprintln!("{notice}"));
     }
-    if step < config.steps {
-        if guard.goes_back() && checkpoints.newest().is_none() {
-            checkpoints.save(guard.record(training.checkpoint(step))?)?;
-        }
-        let subject =
-            Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
-        let mut journal = Journal::open(&folder, &subject, step)?;
-        let mut order = FilmOrder::new(stage.config.seed, answers.train.len());
-        while step < config.steps {
-            let rate = learning_rate(&config.optimiser, step, config.steps) * guard.learning_rate_factor();
-            let batch = films.to_learn(config, &mut order, step)?;
-            let done = training.step(config, &batch, step, rate)?;
-            let seen = stage.observed(NAME, step, &guard, done.loss);
-            if let Some(failure) = guard.failure(step, seen, done.gradient_norm) {
-                step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                checkpoints.save_returned(guard.record(training.checkpoint(step))?)?;
-                journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                continue;
-            }
-            step += 1;
-            journal.step(step, done.loss);
-            journal.write(
-                step,
-                "train",
-                &[("loss", done.loss), ("gradient_norm", done.gradient_norm), ("learning_rate", rate)],
-            )?;
-            if step % config.cadence.validate_every == 0 || step == config.steps {
-                let network = network(&shape, training.exported(), stage.device)?;
-                let report = validate::validate(&network, &films)?;
-                let seen = stage.observed(VALIDATION, step - 1, &guard, report.cross_entropy);
-                if let Some(failure) = Guard::validation_failure(step - 1, &[seen], done.gradient_norm) {
-                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                    checkpoints.save_returned(guard.record(training.checkpoint(step))?)?;
-                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                    continue;
-                }
-                let values = report.metrics();
-                let values: Vec<(&str, f64)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-                journal.write(step, "validate", &values)?;
-                journal.draw_curves();
-                journal.say(&format!("classifier step {step}: {report}"));
-                if config.keep_best {
-                    // Without any defined AUROC there is no best.
-                    let score = report.macro_auroc().unwrap_or(f64::NAN);
-                    checkpoints.save_best(score, || guard.record(training.checkpoint(step)))?;
-                }
-            }
-            let stopping = stage.stop.raised();
-            if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
-                checkpoints.save(guard.record(training.checkpoint(step))?)?;
-            }
-            if stopping && step < config.steps {
-                journal.draw_curves();
-                journal.say(&format!("classifier: saved at step {step}; the same command goes on from there"));
-                return Ok(None);
-            }
-        }
+    let order = FilmOrder::new(stage.config.seed, answers.train.len());
+    let mut pupil = Pupil { config, films: &films, training, order };
+    let course = Course {
+        stage: NAME,
+        identity: &identity,
+        steps: config.steps,
+        films_per_step: config.batch,
+        cadence: config.cadence,
+        safety: config.safety(),
+        optimiser: config.optimiser,
+    };
+    if training_loop::train(stage, &course, &mut pupil)?.is_none() {
+        return Ok(None);
     }
-    let tensors = training.exported();
+    let tensors = pupil.training.exported();
     let network = network(&shape, tensors.clone(), stage.device)?;
     let validation = validate::validate(&network, &films)?;
     let train_positives = (0..shape.classes.len()).map(|class| answers.count(class, Answer::Yes)).collect();
@@ -161,4 +107,38 @@ fn identity(stage: &Stage<'_>, config: &ClassifierConfig, answers: &Answers, sta
 fn network(shape: &DenseNetConfig, tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<DenseNet> {
     let tensors = tensors.into_iter().collect();
     Ok(DenseNet::new(shape, VarBuilder::from_tensors(tensors, DType::F32, device))?)
+}
+
+// === impl Trainee for Pupil ===
+
+impl Trainee for Pupil<'_> {
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
+        let batch = journal.data(|| self.films.to_learn(self.config, &mut self.order, step))?;
+        let done = self.training.step(self.config, &batch, step, rate)?;
+        Ok(StepReport { loss: done.loss, gradient_norm: done.gradient_norm, metrics: Vec::new() })
+    }
+
+    fn validate(&mut self) -> Result<Validation> {
+        let network = network(self.films.shape, self.training.exported(), self.films.device)?;
+        let report = validate::validate(&network, self.films)?;
+        Ok(Validation {
+            watched: vec![report.cross_entropy],
+            metrics: report.metrics(),
+            // Without any defined AUROC there is no best.
+            score: report.macro_auroc().unwrap_or(f64::NAN),
+            summary: report.to_string(),
+        })
+    }
+
+    fn draw(&self, _step: u64) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
+        Ok(self.training.checkpoint(step))
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<u64> {
+        self.training.restore(checkpoint)
+    }
 }

@@ -16,7 +16,7 @@ use self::grids::Grids;
 use super::encode::Tokens;
 use super::picture_loss::{Decoded, LAST_LAYER, PictureLoss, PictureLossConfig};
 use super::tokenizer::{Tokenizer, build, film_tensor, pictures, sum_of_psnr};
-use super::training_loop::{self, Course, StepReport, Trainee, Validation};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::transformer::Trained;
 use super::{Stage, export, fingerprint};
 use crate::config::DecoderConfig;
@@ -214,7 +214,7 @@ impl Trainee for Pupil<'_> {
         self.judged = Some(network);
         Ok(Validation {
             watched: vec![generated, own],
-            metrics: vec![("generated_psnr", generated), ("psnr", own)],
+            metrics: named([("generated_psnr", generated), ("psnr", own)]),
             score: generated,
             summary: format!("val PSNR {generated:.2} dB of grids filled in, {own:.2} dB of the films' own"),
         })

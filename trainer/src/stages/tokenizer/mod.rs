@@ -17,7 +17,7 @@ use self::start::Start;
 pub(crate) use self::start::check as check_tokenizer_start;
 use self::training::Training;
 pub(super) use self::validate::{pictures, sum_of_psnr};
-use super::training_loop::{self, Course, StepReport, Trainee, Validation};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::{Stage, fingerprint};
 use crate::config::RunConfig;
 use crate::data::{Ahead, FilmOrder, FilmSet, random_shift, shifted};
@@ -184,12 +184,12 @@ impl Trainee for Pupil<'_> {
         self.judged = Some(network);
         Ok(Validation {
             watched: vec![report.psnr],
-            metrics: vec![
+            metrics: named([
                 ("psnr", report.psnr),
                 ("train_psnr", report.train_psnr),
                 ("codes_used", report.codes_used as f64),
                 ("perplexity", report.perplexity),
-            ],
+            ]),
             score: report.psnr,
             summary: format!(
                 "val PSNR {:.2} dB ({:.2} on films it learnt from), {} of {} codes in use, perplexity {:.0}",

@@ -87,7 +87,6 @@ fn copies_of_training_films_are_caught_and_fresh_real_films_are_not() -> TestRes
     assert!(setting.held_out.len() > 30 && setting.fresh.len() > 30);
     let fresh: Vec<Vec<f32>> = setting.fresh.iter().map(|film| film.pixels.clone()).collect();
     let found = judged(&setting, &fresh)?;
-    println!("fresh: {found:?}");
     assert_eq!((found.verdict, found.copies), (Verdict::NotFound, 0));
 
     // Exact copies, and copies with noise, darker and moved.
@@ -99,7 +98,6 @@ fn copies_of_training_films_are_caught_and_fresh_real_films_are_not() -> TestRes
             mixed[5 * place] = copy(&setting.training[training].pixels, training);
         }
         let found = judged(&setting, &mixed)?;
-        println!("{:?}", &found.suspects[..6]);
         assert_eq!((found.verdict, found.copies), (Verdict::Copies, 3));
         let mut caught: Vec<(usize, usize)> = found
             .suspects
@@ -110,5 +108,18 @@ fn copies_of_training_films_are_caught_and_fresh_real_films_are_not() -> TestRes
         caught.sort_unstable();
         assert_eq!(caught, [(0, 3), (5, 200), (10, 555)]);
     }
+    Ok(())
+}
+
+#[test]
+fn hardly_any_spoiled_copy_escapes() -> TestResult {
+    let setting = setting()?;
+    let places: Vec<usize> = (0..setting.training.len()).step_by(16).collect();
+    let copies: Vec<Vec<f32>> = places.iter().map(|place| spoiled(&setting.training[*place].pixels, *place)).collect();
+    let found = judged(&setting, &copies)?;
+    let right = found.suspects.iter().filter(|suspect| suspect.copy && suspect.training == places[suspect.generated]);
+    let right = right.count();
+    assert!(right * 100 >= copies.len() * 95, "{right} of {}: {:?}", copies.len(), found.suspects.last());
+    assert!(found.p_value < 1e-6, "{}", found.p_value);
     Ok(())
 }

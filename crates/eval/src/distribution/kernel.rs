@@ -95,7 +95,8 @@ fn estimate(distance: f64, left_out: &[&[f64]], of_pairs: f64, samples: usize) -
 }
 
 fn kernel(product: f64, width: usize) -> f64 {
-    (product / width as f64 + 1.0).powi(3)
+    let base = product / width as f64 + 1.0;
+    base * base * base
 }
 
 /// Kernel sums of each sample with the others of its set.
@@ -110,12 +111,33 @@ impl Within {
     fn new(features: &Features) -> Self {
         let width = features.width();
         let rows = Rows::new(features.values(), width);
-        let sums = rows.map_products(&rows, |row, products| {
-            let others = products.iter().enumerate().filter(|(other, _)| *other != row);
-            sum_and_squares(others.map(|(_, product)| kernel(*product, width)))
-        });
-        let squares = sums.iter().map(|(_, squares)| squares).sum();
-        let sums: Vec<f64> = sums.into_iter().map(|(sum, _)| sum).collect();
+        let count = rows.count();
+        // Each pair once: a block of rows with those from its first on.
+        let blocks = rows.map_blocks(
+            &rows,
+            |first| first,
+            |first, products| {
+                let mut part = Part { rows: vec![], others: vec![0.0; count - first], squares: 0.0 };
+                for (row, products) in products.chunks_exact(count - first).enumerate() {
+                    let mut sum = 0.0;
+                    for (other, product) in products.iter().enumerate().skip(row + 1) {
+                        let value = kernel(*product, width);
+                        sum += value;
+                        part.others[other] += value;
+                        part.squares += 2.0 * value * value;
+                    }
+                    part.rows.push(sum);
+                }
+                part
+            },
+        );
+        let (mut sums, mut squares, mut first) = (vec![0.0; count], 0.0, 0);
+        for block in blocks {
+            add(&mut sums[first..], &block.rows);
+            add(&mut sums[first..], &block.others);
+            squares += block.squares;
+            first += block.rows.len();
+        }
         let total = sums.iter().sum();
         Self { sums, total, squares }
     }
@@ -153,10 +175,31 @@ impl Across {
     fn new(first: &Features, second: &Features) -> Self {
         let width = first.width();
         let (a, b) = (Rows::new(first.values(), width), Rows::new(second.values(), width));
-        let first = a.map_products(&b, |_, products| sum_and_squares(products.iter().map(|p| kernel(*p, width))));
-        let second = b.map_products(&a, |_, products| products.iter().map(|p| kernel(*p, width)).sum::<f64>());
-        let squares = first.iter().map(|(_, squares)| squares).sum();
-        let first: Vec<f64> = first.into_iter().map(|(sum, _)| sum).collect();
+        let others = b.count();
+        let blocks = a.map_blocks(
+            &b,
+            |_| 0,
+            |_, products| {
+                let mut part = Part { rows: vec![], others: vec![0.0; others], squares: 0.0 };
+                for products in products.chunks_exact(others) {
+                    let mut sum = 0.0;
+                    for (product, other) in products.iter().zip(&mut part.others) {
+                        let value = kernel(*product, width);
+                        sum += value;
+                        *other += value;
+                        part.squares += value * value;
+                    }
+                    part.rows.push(sum);
+                }
+                part
+            },
+        );
+        let (mut first, mut second, mut squares) = (Vec::with_capacity(a.count()), vec![0.0; others], 0.0);
+        for block in blocks {
+            first.extend_from_slice(&block.rows);
+            add(&mut second, &block.others);
+            squares += block.squares;
+        }
         let total = first.iter().sum();
         Self { first, second, total, squares }
     }
@@ -182,8 +225,17 @@ impl Across {
     }
 }
 
-fn sum_and_squares(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((0.0, 0.0), |(sum, squares), value| (sum + value, squares + value * value))
+/// Kernel sums of a block of rows.
+struct Part {
+    /// Of each of its rows.
+    rows: Vec<f64>,
+    /// Of each row of the other side with the block.
+    others: Vec<f64>,
+    squares: f64,
+}
+
+fn add(sums: &mut [f64], more: &[f64]) {
+    sums.iter_mut().zip(more).for_each(|(sum, value)| *sum += value);
 }
 
 /// Variance of sums over `count` each, as means.

@@ -338,6 +338,26 @@ mod tests {
     }
 
     #[test]
+    fn pairs_over_several_blocks_are_each_counted_once() -> Result<(), FeatureError> {
+        let (first, second) = (evenly(1, 150, 1), evenly(2, 201, 2));
+        let (got, expected) = (kernel_distance(&first, &second)?, naive(&first, &second));
+        assert!((got.distance - expected).abs() < 1e-10, "{got:?} {expected}");
+        let (within, rows) = (Within::new(&first), Rows::new(first.values(), 1));
+        for (row, (sum, expected)) in within
+            .sums
+            .iter()
+            .zip(rows.map_products(&rows, |row, products| {
+                let others = products.iter().enumerate().filter(|(other, _)| *other != row);
+                others.map(|(_, product)| kernel(*product, 1)).sum::<f64>()
+            }))
+            .enumerate()
+        {
+            assert!((sum - expected).abs() < 1e-9, "row {row}: {sum} {expected}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn the_excess_is_the_difference_of_two_distances() -> Result<(), FeatureError> {
         let (generated, real, other) = (evenly(1, 80, 3), evenly(2, 90, 1), evenly(3, 70, 1));
         let excess = excess_kernel_distance(&generated, &real, &other)?;

@@ -54,6 +54,9 @@ fn spoiled(film: &[f32], seed: usize) -> Vec<f32> {
     (0..SIDE * SIDE).map(pixel).collect()
 }
 
+/// Makes a copy of a film; the number varies the noise.
+type Copier = fn(&[f32], usize) -> Vec<f32>;
+
 struct Setting {
     training: Vec<Film>,
     small: Thumbnails,
@@ -91,7 +94,7 @@ fn copies_of_training_films_are_caught_and_fresh_real_films_are_not() -> TestRes
 
     // Exact copies, and copies with noise, darker and moved.
     let copied = [3, 200, 555];
-    let copies: [fn(&[f32], usize) -> Vec<f32>; 2] = [|film, _| film.to_vec(), spoiled];
+    let copies: [Copier; 2] = [|film, _| film.to_vec(), spoiled];
     for copy in copies {
         let mut mixed = fresh.clone();
         for (place, training) in copied.into_iter().enumerate() {

@@ -23,6 +23,8 @@ pub struct KernelDistance {
     pub interval: Interval,
     /// Samples of the smaller set.
     pub samples: usize,
+    /// Whether that of real pictures to real ones is taken off.
+    pub excess: bool,
 }
 
 /// The kernel distance of two sets.
@@ -84,14 +86,15 @@ pub fn excess_kernel_distance(
         + within_other.variance_of_pairs()
         + to_generated.variance_of_pairs()
         + to_other.variance_of_pairs();
-    Ok(estimate(distance, &[&without_real, &without_generated, &without_other], of_pairs, samples))
+    let excess = estimate(distance, &[&without_real, &without_generated, &without_other], of_pairs, samples);
+    Ok(KernelDistance { excess: true, ..excess })
 }
 
 fn estimate(distance: f64, left_out: &[&[f64]], of_pairs: f64, samples: usize) -> KernelDistance {
     let variance: f64 = left_out.iter().map(|values| jackknife_error(values).powi(2)).sum();
     let error = variance.max(of_pairs).sqrt();
     let interval = Interval::around(distance, error, (samples - 1) as f64, LEVEL);
-    KernelDistance { distance, interval, samples }
+    KernelDistance { distance, interval, samples, excess: false }
 }
 
 fn kernel(product: f64, width: usize) -> f64 {

@@ -53,7 +53,7 @@ pub enum Verdict {
 pub struct Memorisation {
     /// The verdict.
     pub verdict: Verdict,
-    /// Distance below which a film counts as near.
+    /// Distance below which a film counts as near: the `rank`-th smallest of the held-out films'.
     pub near_distance: f64,
     /// Share of the generated films below it.
     pub near_share: f64,

@@ -40,7 +40,7 @@ pub use scoring::{ScoreEvent, Scoring};
 pub mod wire {
     pub use raygen_proto::v1::{
         Canvas, DecodeRequest, EncodeRequest, GenerateRequest, Image, ImageFormat, Model, OutputOptions, PreviewMode,
-        Sampler, SamplingParams, TokenGrid, canvas, encode_request,
+        Sampler, SamplingParams, TokenGrid, View, canvas, encode_request,
         encode_response::Embedding,
         model::State as ModelState,
         score_request::{ScoreConfig, ScoreItem, score_item},

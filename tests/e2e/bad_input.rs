@@ -272,7 +272,7 @@ async fn scorings_that_make_no_sense_are_refused() -> TestResult {
     };
     let target = || Some(score_item::Target::Grid(grid.clone()));
     let good =
-        || ScoreItem { id: "a".to_owned(), impression: "Edema.".to_owned(), target: target(), labels: Vec::new() };
+        || ScoreItem { id: "a".to_owned(), impression: "Edema.".to_owned(), target: target(), ..ScoreItem::default() };
 
     check("nothing", wire.score(Vec::new()).await, &field_invalid("config"));
     check("no configuration", wire.score(vec![item(good())]).await, &field_invalid("config"));

@@ -22,7 +22,7 @@ async fn films_that_it_never_learned_from_come_back_nearly_as_they_were() -> Tes
     }];
     for (path, impression) in films(8)? {
         let target = Some(score_item::Target::Image(as_image(&path)?));
-        let item = ScoreItem { id: path.display().to_string(), impression, target, labels: Vec::new() };
+        let item = ScoreItem { id: path.display().to_string(), impression, target, ..ScoreItem::default() };
         messages.push(ScoreRequest { message: Some(Message::Item(item)) });
     }
     let events = wire.score(messages).await?;

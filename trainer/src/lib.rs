@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod data;
+pub mod evaluate;
 pub mod import;
 pub mod inspect;
 pub mod loss;
@@ -13,3 +14,4 @@ pub mod run;
 pub mod sheet;
 pub mod stages;
 pub mod status;
+pub mod synthesis;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::{Parser, Subcommand};
+use raygen_model::transformer::View;
 use raygen_trainer::config::RunConfig;
 use raygen_trainer::run::StopSignal;
 use raygen_trainer::stages::{self, Outcome};
@@ -55,6 +56,10 @@ enum Command {
     Import(commands::import::Import),
     /// Says what a bundle or a checkpoint holds.
     Inspect(commands::inspect::Inspect),
+    /// Judges models, or pictures from anywhere, against real films.
+    Evaluate(commands::evaluate::Evaluate),
+    /// Makes a synthetic film for each impression of a manifest.
+    Generate(commands::generate::Generate),
     /// Draws samples of a bundle, a row for each impression, the same seeds in each row.
     Sheet {
         /// The bundle.
@@ -68,30 +73,11 @@ enum Command {
         /// Pictures a row of the sheet [default: all samples of an impression].
         #[arg(long)]
         columns: Option<usize>,
-        /// Seed.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Steps [default: the model's].
+        #[command(flatten)]
+        sampling: commands::sampling::Sampling,
+        /// View [default: the model's, if it knows views]: AP, PA, lateral or frontal.
         #[arg(long)]
-        steps: Option<u32>,
-        /// Guidance [default: the model's].
-        #[arg(long)]
-        guidance: Option<f32>,
-        /// Temperature [default: the model's].
-        #[arg(long)]
-        temperature: Option<f32>,
-        /// Noise on the confidence [default: the model's].
-        #[arg(long)]
-        choice_temperature: Option<f32>,
-        /// Share of the steps that refine the full grid [default: the model's].
-        #[arg(long)]
-        refinement: Option<f32>,
-        /// Top-k filter [default: the model's].
-        #[arg(long)]
-        top_k_filter: Option<f32>,
-        /// Sampler [default: the model's]: published, maskgit or halton.
-        #[arg(long)]
-        sampler: Option<String>,
+        view: Option<View>,
         /// The PNG to write.
         #[arg(long)]
         out: PathBuf,
@@ -131,32 +117,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Data(data) => data.run().map(|()| ExitCode::SUCCESS),
         Command::Import(import) => import.run(),
         Command::Inspect(inspect) => inspect.run().map(|()| ExitCode::SUCCESS),
-        Command::Sheet {
-            bundle,
-            impressions,
-            samples,
-            columns,
-            seed,
-            steps,
-            guidance,
-            temperature,
-            choice_temperature,
-            refinement,
-            top_k_filter,
-            sampler,
-            out,
-        } => {
-            let changes = sheet::Changes {
-                steps,
-                guidance,
-                temperature,
-                choice_temperature,
-                refinement,
-                top_k_filter,
-                sampler,
-                seed,
-            };
-            sheet::draw(&bundle, &impressions, samples, columns, &changes, &out)?;
+        Command::Evaluate(evaluate) => evaluate.run(device_named),
+        Command::Generate(generate) => generate.run(device_named),
+        Command::Sheet { bundle, impressions, samples, columns, sampling, view, out } => {
+            sheet::draw(&bundle, &impressions, samples, columns, view, &sampling.into(), &out)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use raygen_model::bundle::Bundle;
 use raygen_model::model::Model;
 use raygen_model::sampler::{Sampler, SamplingParams};
+use raygen_model::transformer::View;
 
 use crate::run::write_sheet;
 
@@ -39,6 +40,7 @@ pub fn draw(
     impressions: &[String],
     samples: u32,
     columns: Option<usize>,
+    view: Option<View>,
     changes: &Changes,
     out: &Path,
 ) -> Result<()> {
@@ -47,15 +49,21 @@ pub fn draw(
     let mut rows = Vec::new();
     for impression in impressions {
         let grids =
-            sample(&model, impression, samples, &params).with_context(|| format!("impression {impression:?}"))?;
+            sample(&model, impression, view, samples, &params).with_context(|| format!("impression {impression:?}"))?;
         let grids: Vec<&[u32]> = grids.iter().map(Vec::as_slice).collect();
         rows.push((impression.clone(), model.decode(&grids)?));
     }
     write_sheet(out, &rows, columns.unwrap_or(samples as usize))
 }
 
-fn sample(model: &Model, impression: &str, samples: u32, params: &SamplingParams) -> Result<Vec<Vec<u32>>> {
-    let condition = model.condition(&model.tokenize(impression)?)?;
+fn sample(
+    model: &Model,
+    impression: &str,
+    view: Option<View>,
+    samples: u32,
+    params: &SamplingParams,
+) -> Result<Vec<Vec<u32>>> {
+    let condition = model.condition_of_view(&model.tokenize(impression)?, view)?;
     let mut states: Vec<_> = (0..samples).map(|i| model.empty_state(i)).collect();
     model.generate(&condition, None, params, &mut states)?;
     Ok(states.into_iter().map(|s| s.ids).collect())
@@ -64,7 +72,11 @@ fn sample(model: &Model, impression: &str, samples: u32, params: &SamplingParams
 // === impl Changes ===
 
 impl Changes {
-    fn apply(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
+    /// The settings that come of a model's `defaults`.
+    ///
+    /// # Errors
+    /// Names the option that is out of its range.
+    pub fn apply(&self, defaults: &SamplingParams) -> Result<SamplingParams> {
         let mut params = defaults.clone();
         params.seed = self.seed;
         params.step_count = self.steps.unwrap_or(params.step_count);

@@ -62,7 +62,7 @@ pub fn read(directory: &Path) -> Result<Status, StatusError> {
         std::fs::read_to_string(directory.join("config.toml")).map_err(|_| StatusError::NoRun(directory.to_owned()))?;
     let config: toml::Table = toml::from_str(&config).unwrap_or_default();
     let mut stages = Vec::new();
-    for stage in ["tokenizer", "transformer"] {
+    for stage in ["tokenizer", "transformer", "decoder", "classifier"] {
         let Ok(text) = std::fs::read(directory.join(stage).join("metrics.jsonl")) else { continue };
         // The line that is being written may be a half one, or no text at all.
         let lines: Vec<Map<String, Value>> =

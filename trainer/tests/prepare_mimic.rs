@@ -234,6 +234,11 @@ fn an_uncertain_label_is_what_was_asked_for() {
     assert_eq!(labels(Uncertain::Negative), Some(Labels::Negative));
     assert_eq!(labels(Uncertain::Positive), Some(positive(&["Pleural Effusion"])));
     assert_eq!(labels(Uncertain::Blank), Some(Labels::Unlabelled));
+    let kept = prepared(false, |options| options.labels.uncertain = Uncertain::Keep, plain);
+    for film in &kept.manifest.films {
+        let expected: &[&str] = if film.id.ends_with("a4.jpg") { &["Pleural Effusion"] } else { &[] };
+        assert_eq!(film.uncertain, expected, "{}", film.id);
+    }
 }
 
 #[test]

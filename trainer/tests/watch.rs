@@ -206,8 +206,9 @@ fn a_plan_counts_and_times_and_writes_nothing() {
     assert!(large.to_string().contains("those of the coming steps"), "{large}");
     crowded.available_bytes = Some(crowded.needed_bytes());
     assert!(!crowded.to_string().contains("TOO MUCH"));
-    assert_eq!((plan.encode.grids, plan.encode.tokens, plan.encode.bytes), (14, 64, 14 * 64 * 2));
-    let [tokenizer, transformer] = &plan.stages;
+    let encode = plan.encode.unwrap();
+    assert_eq!((encode.grids, encode.tokens, encode.bytes), (14, 64, 14 * 64 * 2));
+    let [tokenizer, transformer] = &plan.stages[..] else { panic!("{plan:?}") };
     assert_eq!((tokenizer.steps, tokenizer.epochs), (5, 2.0));
     let bytes = 4 * (plan.networks[1].parameters + plan.networks[2].parameters);
     assert_eq!((transformer.memory.weights, transformer.memory.moments), (bytes, 2 * bytes));

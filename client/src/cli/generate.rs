@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use raygen_client::{
     Admitted, GenerateEvent, Progress, Sample, Summary,
-    wire::{Canvas, GenerateRequest, OutputOptions, PreviewMode, Sampler, SamplingParams, canvas},
+    wire::{Canvas, GenerateRequest, OutputOptions, PreviewMode, Sampler, SamplingParams, View, canvas},
 };
 use serde_json::json;
 
@@ -63,6 +63,9 @@ pub(crate) struct GenerateArguments {
     /// What guidance moves away from, instead of the empty text.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     negative: String,
+    /// The view of the picture, where the model knows views; its default unless given.
+    #[arg(long, value_enum, ignore_case = true)]
+    view: Option<ViewName>,
     /// Also write the token grid (JSON).
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
@@ -94,7 +97,33 @@ enum SamplerName {
     Halton,
 }
 
+/// Names of the views.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ViewName {
+    /// From front to back.
+    #[value(name = "AP")]
+    Ap,
+    /// From back to front.
+    #[value(name = "PA")]
+    Pa,
+    /// From the side.
+    Lateral,
+    /// AP or PA, not known which.
+    Frontal,
+}
+
 impl GenerateArguments {
+    /// The view that was given; the model's default for none.
+    fn view(&self) -> View {
+        match self.view {
+            None => View::Unspecified,
+            Some(ViewName::Ap) => View::Ap,
+            Some(ViewName::Pa) => View::Pa,
+            Some(ViewName::Lateral) => View::Lateral,
+            Some(ViewName::Frontal) => View::Frontal,
+        }
+    }
+
     /// The sampling parameters that were given; the model's defaults for the others.
     pub(crate) fn sampling(&self) -> SamplingParams {
         let sampler = match self.sampler {
@@ -167,6 +196,7 @@ pub(crate) async fn run(session: &Session, arguments: GenerateArguments) -> Resu
             ..OutputOptions::default()
         }),
         canvas,
+        view: arguments.view().into(),
         ..GenerateRequest::default()
     };
     let mut run = Run {
@@ -320,5 +350,31 @@ impl Run<'_> {
     fn comment(&self, sample_index: u32) -> String {
         let (model, seed) = self.admitted.as_ref().map_or(("", 0), |admitted| (admitted.model.as_str(), admitted.seed));
         format!("Synthetic chest X-ray, not for diagnosis; RayGen; Model={model}; Seed={seed}; Sample={sample_index}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: GenerateArguments,
+    }
+
+    #[test]
+    fn a_view_is_asked_for_by_its_name_in_any_case_and_by_nothing_else() {
+        let view = |words: &[&str]| {
+            let line = [&["raygen", "Edema.", "--out", "film.png"], words].concat();
+            Line::try_parse_from(line).map(|line| line.arguments.view())
+        };
+        assert_eq!(view(&[]).ok(), Some(View::Unspecified));
+        assert_eq!(view(&["--view", "PA"]).ok(), Some(View::Pa));
+        assert_eq!(view(&["--view", "ap"]).ok(), Some(View::Ap));
+        assert_eq!(view(&["--view", "Lateral"]).ok(), Some(View::Lateral));
+        assert!(view(&["--view", "LL"]).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! `raygen models`: what the server serves.
 
-use raygen_client::wire::{Model, ModelState};
+use raygen_client::wire::{Model, ModelState, View};
 use serde_json::json;
 
 use super::{Session, failure::Failure, output::printable};
@@ -22,6 +22,7 @@ pub(crate) async fn run(session: &Session) -> Result<(), Failure> {
                     "supports_guidance": model.supports_guidance, "digest": model.digest,
                     "supported_terms": model.supported_terms, "licence": model.licence,
                     "parameter_count": model.parameter_count,
+                    "views": views(model), "default_view": view(model.default_view()),
                 })
             },
         );
@@ -46,6 +47,9 @@ fn words(model: &Model) -> String {
     if !model.supported_terms.is_empty() {
         lines.push(format!("  trained on: {}", printable(&model.supported_terms.join(", "))));
     }
+    if !model.views.is_empty() {
+        lines.push(format!("  views: {}; {} unless asked", views(model).join(", "), view(model.default_view())));
+    }
     if !model.licence.is_empty() {
         lines.push(format!("  licence: {}", printable(&model.licence)));
     }
@@ -53,6 +57,21 @@ fn words(model: &Model) -> String {
         lines.push(format!("  digest: {}", printable(&model.digest)));
     }
     lines.join("\n")
+}
+
+fn views(model: &Model) -> Vec<&'static str> {
+    model.views().map(view).collect()
+}
+
+/// As `--view` spells it; empty where there is none.
+fn view(view: View) -> &'static str {
+    match view {
+        View::Unspecified => "",
+        View::Ap => "AP",
+        View::Pa => "PA",
+        View::Lateral => "lateral",
+        View::Frontal => "frontal",
+    }
 }
 
 /// `ready` for STATE_READY.

@@ -1,7 +1,9 @@
 //! Why a metric has no value, or a sheet no picture.
 
+use crate::statistics::StatisticsError;
+
 /// Why a metric could not be computed or a sheet not be drawn.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EvalError {
     /// The pixels do not fill the picture.
     #[error("a picture of {width} x {height} needs {needed} pixels, got {found}", needed = width * height)]
@@ -45,6 +47,27 @@ pub enum EvalError {
         /// Pictures given.
         found: usize,
     },
+    /// A prompt has another number of pictures than the protocol takes.
+    #[error("{protocol} takes {needed} pictures a prompt, got {found}")]
+    PicturesPerPrompt {
+        /// The protocol.
+        protocol: &'static str,
+        /// Pictures needed.
+        needed: usize,
+        /// Pictures given.
+        found: usize,
+    },
+    /// Not so many pairs of films of different patients.
+    #[error("there are only {found} pairs of films of different patients, not {needed}")]
+    TooFewPairs {
+        /// Pairs wanted.
+        needed: usize,
+        /// Pairs there are.
+        found: usize,
+    },
+    /// Of the groups, or the bootstrap.
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
     /// A pixel is NaN or infinite, so no metric over it means anything.
     #[error("pixel {index} is not a number")]
     NotFinite {

@@ -3,7 +3,7 @@
 use raygen_eval::{GrayImage, ms_ssim, ssim};
 use safetensors::SafeTensors;
 
-const GOLDEN: &[u8] = include_bytes!("golden/similarity_expected.safetensors");
+const GOLDEN: &[u8] = include_bytes!("golden/metrics_expected.safetensors");
 const SIDE: usize = 256;
 const TOLERANCE: f64 = 1e-4;
 

@@ -7,6 +7,7 @@ mod dense;
 pub mod densenet;
 pub mod image;
 pub mod import;
+pub mod lpips;
 pub mod model;
 pub mod random;
 pub mod sampler;

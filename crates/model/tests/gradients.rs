@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, error::Error};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use raygen_model::{
+    densenet::{DENSENET_121, DenseNetConfig, TrainingDenseNet, is_running},
     text_encoder::{TextEncoder, TextEncoderConfig},
     transformer::{
-        Activation, AttentionDropout, PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig,
+        Activation, AttentionDropout, PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig, View,
+        Views,
     },
     vqgan::{QuantiserKind, VqGan, VqGanConfig},
 };
@@ -239,6 +241,7 @@ fn raygen_config(token_merge: usize, token_width: usize, local_blocks: usize) ->
         text_width: 6,
         max_text_tokens: 3,
         pad_mask: true,
+        views: None,
     })
 }
 
@@ -259,6 +262,25 @@ fn raygen_transformer_gradients_with_local_blocks_agree_with_finite_differences(
 }
 
 #[test]
+fn raygen_transformer_gradients_with_a_view_token_agree_with_finite_differences() -> TestResult {
+    let TransformerConfig::Raygen(config) = raygen_config(1, 8, 0) else { return Err("another variant".into()) };
+    let views = Some(Views { default: View::PA, trained: vec![View::AP, View::PA] });
+    let config = TransformerConfig::Raygen(RaygenConfig { views, ..config });
+    assert_gradients(
+        &move |vb| {
+            let dtype = vb.dtype();
+            let transformer = Transformer::new(&config, vb)?;
+            let features = wave(&[2, 3, 6], 2.0, 1.0)?.to_dtype(dtype)?;
+            let mask = Tensor::new(&[[1f32, 1.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu)?;
+            let context = transformer.context_of_views(&features, &mask, &[None, Some(View::Lateral)])?;
+            let grids: Vec<u32> = (0..32).map(|place| place * 7 % 6).collect();
+            probe(&transformer.logits(&ids(&grids, &[2, 16])?, &context)?.to_dtype(dtype)?)
+        },
+        no_exceptions,
+    )
+}
+
+#[test]
 fn text_encoder_gradients_agree_with_finite_differences() -> TestResult {
     let config: TextEncoderConfig = serde_json::from_value(serde_json::json!({
         "vocab_size": 7, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -273,5 +295,32 @@ fn text_encoder_gradients_agree_with_finite_differences() -> TestResult {
             probe(&states.to_dtype(dtype)?)
         },
         no_exceptions,
+    )
+}
+
+#[test]
+fn densenet_gradients_agree_with_finite_differences() -> TestResult {
+    let classes = ["Edema", "Fracture", "Pneumonia"].map(str::to_owned).to_vec();
+    let config = DenseNetConfig {
+        growth_rate: 2,
+        block_layers: vec![2, 1],
+        initial_features: 4,
+        bottleneck: 2,
+        in_channels: 1,
+        image_size: 16,
+        ..DenseNetConfig::published(DENSENET_121, classes)
+    };
+    let targets = Tensor::new(&[[1f32, 0.0, 0.05], [0.95, 0.0, 1.0], [0.0, 1.0, 0.0]], &Device::Cpu)?;
+    // Answers that are masked, and one that counts double.
+    let weights = Tensor::new(&[[1f32, 0.0, 1.0], [2.0, 1.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu)?;
+    assert_gradients(
+        &move |vb| {
+            let dtype = vb.dtype();
+            let images = wave(&[3, 1, 16, 17], 3.0, 1.0)?.to_dtype(dtype)?;
+            let (logits, _) = TrainingDenseNet::new(&config, vb)?.logits(&images)?;
+            raygen_nn::binary_cross_entropy(&logits, &targets, &weights)
+        },
+        // They follow the batches.
+        is_running,
     )
 }

@@ -6,8 +6,9 @@ mod tiny;
 use candle_core::{DType, Device};
 use raygen_model::bundle::{Bundle, Component};
 use raygen_model::image::Picture;
-use raygen_model::model::{Model, ModelError};
+use raygen_model::model::{Condition, Model, ModelError};
 use raygen_model::sampler::{SampleState, Sampler, SamplingParams};
+use raygen_model::transformer::{TransformerConfig, View, Views};
 
 fn model_of(config: &raygen_model::bundle::BundleConfig) -> Model {
     let directory = tempfile::tempdir().unwrap();
@@ -82,6 +83,55 @@ fn the_same_seed_gives_the_same_tokens_alone_and_among_others() {
         }
         assert_ne!(many[0].ids, many[1].ids, "{sampler:?}: samples differ");
     }
+}
+
+fn model_with_views() -> Model {
+    let mut config = tiny::config(1);
+    let Some(TransformerConfig::Raygen(transformer)) = &mut config.components.transformer else { panic!("no raygen") };
+    transformer.views = Some(Views { default: View::PA, trained: vec![View::AP, View::PA] });
+    model_of(&config)
+}
+
+#[test]
+fn a_view_matters_to_the_logits_and_rows_of_different_views_share_a_batch_without_mixing() {
+    let model = model_with_views();
+    let text = model.tokenize("pleural effusion").unwrap();
+    let of = |view| model.condition_of_view(&text, view).unwrap();
+    let (default, ap, pa) = (of(None), of(Some(View::AP)), of(Some(View::PA)));
+    let ids = grid(0);
+    let together = model.logits(&[(&ids, &ap), (&ids, &pa), (&ids, &default)]).unwrap();
+    assert_ne!(together[0], together[1]);
+    assert_eq!(together[1], together[2]);
+    for (condition, logits) in [&ap, &pa, &default].into_iter().zip(&together) {
+        assert_eq!(&model.logits(&[(&ids, condition)]).unwrap()[0], logits);
+    }
+    for view in [View::Lateral, View::Frontal] {
+        let error = model.condition_of_view(&text, Some(view)).unwrap_err();
+        assert!(matches!(error, ModelError::UnknownView { .. }) && error.to_string().contains("AP, PA"), "{error}");
+    }
+    assert!(matches!(asks_for_a_view(&model_of(&tiny::config(1))), Err(ModelError::UnknownView { .. })));
+}
+
+fn asks_for_a_view(model: &Model) -> Result<(), ModelError> {
+    model.condition_of_view(&model.tokenize("nodule")?, Some(View::PA)).map(drop)
+}
+
+#[test]
+fn guidance_moves_away_from_the_empty_text_of_the_same_view() {
+    let model = model_with_views();
+    let text = model.tokenize("pleural effusion").unwrap();
+    let params = SamplingParams { step_count: 4, guidance_scale: 3.0, seed: 5, ..SamplingParams::default() };
+    let tokens = |view, negative: Option<&Condition>| {
+        let mut states = [model.empty_state(0)];
+        let condition = model.condition_of_view(&text, view).unwrap();
+        model.generate(&condition, negative, &params, &mut states).unwrap();
+        states[0].ids.clone()
+    };
+    let null = |view| model.null_condition_of_view(view).unwrap();
+    // The default first: were one null condition kept for all views, it would be that one.
+    assert_eq!(tokens(None, None), tokens(Some(View::PA), Some(&null(None))));
+    assert_eq!(tokens(Some(View::AP), None), tokens(Some(View::AP), Some(&null(Some(View::AP)))));
+    assert_ne!(tokens(Some(View::AP), None), tokens(Some(View::AP), Some(&null(Some(View::PA)))));
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn raygen_config() -> RaygenConfig {
         text_width: 12,
         max_text_tokens: 8,
         pad_mask: true,
+        views: None,
     }
 }
 

@@ -5,12 +5,14 @@
 //! softmax_last_dim}` (no gradient) and `upsample_nearest2d` (its backward overwrites other contributions).
 //! Arguments and results are those of the functions of the same name in the crate root, which check the shapes.
 //! In half precision, means, variances and exponentials are taken in f32: candle sums a bf16 tensor in bf16, which
-//! loses a fifth of a network's output within a few layers.
+//! loses a fifth of a network's output within a few layers. In training the same holds for gradients that are sums over a
+//! batch: those of biases, of rows of a table and of convolutions are added up in f32.
 
 use candle_core::{D, DType, Result, Tensor};
 
 use crate::attention::Dropout;
 use crate::conv2d::ConvGeometry;
+use crate::norm::BatchStatistics;
 
 /// See [`linear`](crate::linear).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -22,14 +24,36 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let rows = x.elem_count() / in_width.max(1);
     let out = x.reshape((rows, in_width))?.matmul(&weight.t()?)?;
     let out = match bias {
+        Some(bias) if is_half(bias) && bias.track_op() => add_bias(&out, bias)?,
         Some(bias) => out.broadcast_add(bias)?,
         None => out,
     };
     out.reshape(dims)
 }
 
+/// Rows whose gradients of a bias are added up in half precision; sums of these are taken in f32.
+const ROWS_IN_HALF: usize = 16;
+
+/// `x + bias` for `x` [rows, width] in a half precision, so that the gradient of the bias is a sum of few terms in it.
+fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    // The largest number of rows that divides all of them; copies of the bias are the rest, far fewer than x has rows.
+    let together = (1..=ROWS_IN_HALF).rev().find(|count| rows % count == 0).unwrap_or(1);
+    let copies = bias.to_dtype(DType::F32)?.broadcast_as((rows / together, width))?.to_dtype(x.dtype())?;
+    let copies = copies.reshape((rows / together, 1, width))?;
+    x.reshape((rows / together, together, width))?.broadcast_add(&copies)?.reshape((rows, width))
+}
+
+fn is_half(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F16 | DType::BF16)
+}
+
 /// See [`conv2d`](crate::conv2d).
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, geometry: &ConvGeometry) -> Result<Tensor> {
+    if is_half(x) && (x.track_op() || weight.track_op()) {
+        let bias = bias.map(widened).transpose()?;
+        return conv2d(&widened(x)?, &widened(weight)?, bias.as_ref(), geometry)?.to_dtype(x.dtype());
+    }
     let (padding, kernel) = (geometry.padding, weight.dim(2)?);
     // Rows and columns that no position of the kernel reaches are cut off: candle's backward pass is only right
     // where none, or as many of each, are left over.
@@ -80,12 +104,39 @@ fn group_norm_wide(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps
     normal.broadcast_mul(&gamma)?.broadcast_add(&beta)
 }
 
+/// See [`batch_norm`](crate::batch_norm).
+pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    let (normal, statistics) = batch_norm_wide(x, gamma, beta, eps)?;
+    Ok((normal.to_dtype(x.dtype())?, statistics))
+}
+
+/// See [`batch_norm_relu`](crate::batch_norm_relu).
+pub fn batch_norm_relu(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    let (normal, statistics) = batch_norm_wide(x, gamma, beta, eps)?;
+    Ok((relu(&normal)?.to_dtype(x.dtype())?, statistics))
+}
+
+/// [`batch_norm`] before it is rounded to a half precision.
+fn batch_norm_wide(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+    let count = x.elem_count() / channels.max(1);
+    let planes = widened(x)?.reshape((batch, channels, count / batch.max(1)))?;
+    let mean = planes.mean_keepdim((0, 2))?;
+    let centred = planes.broadcast_sub(&mean)?;
+    let variance = centred.sqr()?.mean_keepdim((0, 2))?;
+    let per_channel = |values: &Tensor| widened(values)?.reshape((1, channels, 1));
+    let normal = centred
+        .broadcast_div(&(&variance + eps)?.sqrt()?)?
+        .broadcast_mul(&per_channel(gamma)?)?
+        .broadcast_add(&per_channel(beta)?)?
+        .reshape(x.shape())?;
+    let detached = |values: Tensor| values.detach().reshape(channels);
+    Ok((normal, BatchStatistics { mean: detached(mean)?, variance: detached(variance)?, count }))
+}
+
 /// The same values in at least f32.
 fn widened(x: &Tensor) -> Result<Tensor> {
-    match x.dtype() {
-        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
-        _ => Ok(x.clone()),
-    }
+    if is_half(x) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 
 /// `(x - mean) / sqrt(variance + eps)` over the last dimension.
@@ -114,6 +165,11 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     let wide = widened(x)?;
     (&wide / (wide.neg()?.exp()? + 1.0)?)?.to_dtype(x.dtype())
+}
+
+/// See [`relu`](crate::relu). candle's own turns NaN into 0, and has the gradient 1 at 0.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    x.gt(&x.zeros_like()?)?.where_cond(x, &(x * 0.0)?)
 }
 
 /// See [`geglu`](crate::geglu).
@@ -167,6 +223,57 @@ pub fn upsample_nearest_2x(x: &Tensor) -> Result<Tensor> {
     ))
 }
 
+/// See [`avg_pool_2x2`](crate::avg_pool_2x2).
+pub fn avg_pool_2x2(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (height, width) = (height / 2, width / 2);
+    widened(x)?
+        .narrow(2, 0, 2 * height)?
+        .narrow(3, 0, 2 * width)?
+        .reshape((batch, channels, height, 2, width, 2))?
+        .mean((3, 5))?
+        .to_dtype(x.dtype())
+}
+
+/// See [`max_pool_3x3`](crate::max_pool_3x3).
+pub fn max_pool_3x3(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (out_height, out_width) = (height.div_ceil(2), width.div_ceil(2));
+    // The edge once more on each side: a window that reaches over it holds that value already.
+    let padded = x
+        .pad_with_same(2, 1, 2 * out_height + 1 - height)?
+        .pad_with_same(3, 1, 2 * out_width + 1 - width)?
+        .contiguous()?;
+    let every_second = |x: &Tensor, dim: usize, first: usize, count: usize| {
+        let mut dims = x.dims().to_vec();
+        dims[dim] = count;
+        dims.insert(dim + 1, 2);
+        x.narrow(dim, first, 2 * count)?.contiguous()?.reshape(dims)?.narrow(dim + 1, 0, 1)?.squeeze(dim + 1)
+    };
+    let mut taps = Vec::with_capacity(9);
+    for row in 0..3 {
+        let rows = every_second(&padded, 2, row, out_height)?;
+        for column in 0..3 {
+            taps.push(every_second(&rows, 3, column, out_width)?.reshape((batch, channels, out_height * out_width))?);
+        }
+    }
+    let taps = Tensor::stack(&taps, D::Minus1)?;
+    let place = taps.detach().argmax_keepdim(D::Minus1)?;
+    // A NaN is never the largest; it shows all the same.
+    let broken = (taps.detach().sum(D::Minus1)? * 0.0)?;
+    (taps.gather(&place, D::Minus1)?.squeeze(D::Minus1)? + broken)?.reshape((batch, channels, out_height, out_width))
+}
+
+/// See [`binary_cross_entropy`](crate::binary_cross_entropy). The half precisions are widened to f32.
+pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let logits = widened(logits)?;
+    let targets = targets.detach().to_dtype(logits.dtype())?;
+    // log(1 + e^x) = x / 2 + |x| / 2 + log(1 + e^-|x|), whose part in |x| is smooth at 0.
+    let size = logits.abs()?;
+    let even = ((&size * 0.5)? + (size.neg()?.exp()? + 1.0)?.log()?)?;
+    weighted_mean(&((logits * (0.5 - targets)?)? + even)?, weights)
+}
+
 /// See [`cross_entropy`](crate::cross_entropy). The half precisions are widened to f32.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let log_probabilities = log_softmax(logits)?;
@@ -205,6 +312,9 @@ fn weighted_mean(per_row: &Tensor, weights: &Tensor) -> Result<Tensor> {
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let mut dims = ids.dims().to_vec();
     dims.push(table.dim(1)?);
+    if is_half(table) && table.track_op() {
+        return widened(table)?.index_select(&ids.flatten_all()?, 0)?.reshape(dims)?.to_dtype(table.dtype());
+    }
     table.index_select(&ids.flatten_all()?, 0)?.reshape(dims)
 }
 

@@ -130,6 +130,7 @@ fn check(
     if negative.is_some() && params.guidance_scale == 1.0 {
         violations.keep(validate::negative_without_guidance("negative_impression", &model));
     }
+    let view = violations.keep(validate::view("view", request.view, &model)).flatten();
     let samples = violations.keep(validate::sample_count("sample_count", request.sample_count));
     let output = request.output.unwrap_or_default();
     let preview = violations.keep(validate::preview("output.preview_mode", output.preview_mode));
@@ -147,6 +148,7 @@ fn check(
         model,
         text,
         negative,
+        view,
         params,
         starts: vec![empty; samples as usize],
         preview,

@@ -1,6 +1,7 @@
 //! Which models there are.
 
 use raygen_model::sampler::{Sampler, SamplingParams};
+use raygen_model::transformer::View;
 use raygen_proto::v1;
 
 use super::errors::{ApiError, Reason, Violation};
@@ -91,7 +92,18 @@ fn facts(info: &ModelInfo) -> v1::Model {
         supported_terms: info.supported_terms.clone(),
         licence: info.licence.clone(),
         parameter_count: info.parameter_count,
+        views: info.views.iter().map(|of| view(*of).into()).collect(),
+        default_view: info.default_view.map_or(v1::View::Unspecified, view).into(),
         ..v1::Model::default()
+    }
+}
+
+fn view(view: View) -> v1::View {
+    match view {
+        View::AP => v1::View::Ap,
+        View::PA => v1::View::Pa,
+        View::Lateral => v1::View::Lateral,
+        View::Frontal => v1::View::Frontal,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use raygen_model::sampler::{Sampler, SamplingParams};
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 use raygen_proto::v1;
 
 use super::errors::{ApiError, Reason, Violation};
@@ -136,6 +137,40 @@ pub(super) fn sampling(
         );
     }
     params
+}
+
+/// The view of a film that is scored: the model's default where it has not learnt the film's.
+pub(super) fn view_of_film(field: &str, named: i32, model: &LoadedModel) -> Result<Option<View>, Violation> {
+    Ok(named_view(field, named)?.filter(|view| model.info().views.contains(view)))
+}
+
+fn named_view(field: &str, named: i32) -> Result<Option<View>, Violation> {
+    Ok(Some(match v1::View::try_from(named) {
+        Ok(v1::View::Unspecified) => return Ok(None),
+        Ok(v1::View::Ap) => View::AP,
+        Ok(v1::View::Pa) => View::PA,
+        Ok(v1::View::Lateral) => View::Lateral,
+        Ok(v1::View::Frontal) => View::Frontal,
+        Err(_) => {
+            let description = format!("{named} is not a view; there are AP (1), PA (2), LATERAL (3) and FRONTAL (4)");
+            return Err(Violation::new(field, Reason::FieldInvalid, description));
+        }
+    }))
+}
+
+/// The view, where one is asked for: it must be one that the model has learnt.
+pub(super) fn view(field: &str, asked: i32, model: &LoadedModel) -> Result<Option<View>, Violation> {
+    let Some(view) = named_view(field, asked)? else { return Ok(None) };
+    let wrong = |description: String| Err(Violation::new(field, Reason::FieldInvalid, description));
+    let known = &model.info().views;
+    if known.contains(&view) {
+        return Ok(Some(view));
+    }
+    if known.is_empty() {
+        return wrong(format!("is {view}, but {} knows no views: leave it out", model.name));
+    }
+    let names: Vec<&str> = known.iter().map(|view| view.name()).collect();
+    wrong(format!("is {view}, but {} has learnt {} only", model.name, names.join(", ")))
 }
 
 /// A random seed below 2^53, so that every language's JSON can repeat it.

@@ -55,6 +55,31 @@ fn strange_impressions_that_are_text_are_read() {
 }
 
 #[test]
+fn a_view_must_be_one_that_the_model_has_learnt() {
+    let without = model();
+    let with = LoadedModel::new(
+        "models/fake/versions/1",
+        FakeModel::new().with_info(|info| info.views = vec![View::AP, View::PA]),
+    );
+    assert_eq!(view("view", 0, &without), Ok(None));
+    assert_eq!(view("view", v1::View::Pa.into(), &with), Ok(Some(View::PA)));
+    let of_film = |named| view_of_film("item.view", named, &with).map_err(|violation| violation.field);
+    assert_eq!(of_film(v1::View::Ap.into()), Ok(Some(View::AP)));
+    assert_eq!(of_film(v1::View::Lateral.into()), Ok(None), "a film is what it is");
+    assert_eq!(of_film(99), Err("item.view".to_owned()));
+    for (asked, model, said) in [
+        (v1::View::Pa.into(), &without, "knows no views"),
+        (v1::View::Lateral.into(), &with, "has learnt AP, PA only"),
+        (99, &with, "99 is not a view"),
+        (-1, &without, "-1 is not a view"),
+    ] {
+        let violation = view("view", asked, model).expect_err("refused");
+        assert_eq!((violation.field.as_str(), violation.reason), ("view", Reason::FieldInvalid));
+        assert!(violation.description.contains(said), "{}", violation.description);
+    }
+}
+
+#[test]
 fn every_number_out_of_range_is_refused_by_its_path() {
     let model = model();
     let floats = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0, 1e9];

@@ -7,6 +7,7 @@ use std::time::Duration;
 use raygen_model::image::Picture;
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 
 use super::model::{Condition, Embedding, ModelFault, ModelInfo, ModelRow, StepModel};
 
@@ -92,6 +93,8 @@ impl FakeModel {
             has_vqgan: true,
             has_transformer: true,
             has_text_encoder: true,
+            views: Vec::new(),
+            default_view: None,
             default_sampling: sampling,
             digest: "0".repeat(64),
             supported_terms: vec!["Pneumonia".to_owned()],
@@ -153,13 +156,13 @@ impl StepModel for FakeModel {
         })
     }
 
-    fn condition(&self, text: &TextTokens) -> Result<Condition, ModelFault> {
+    fn condition(&self, text: &TextTokens, view: Option<View>) -> Result<Condition, ModelFault> {
         self.controls.conditions.fetch_add(1, Ordering::Relaxed);
-        Ok(Condition::new(FakeCondition(text.tokens.join(" "))))
+        Ok(Condition::new(FakeCondition(seen(&text.tokens.join(" "), view.or(self.info.default_view)))))
     }
 
-    fn null_condition(&self) -> Result<Condition, ModelFault> {
-        Ok(Condition::new(FakeCondition(String::new())))
+    fn null_condition(&self, view: Option<View>) -> Result<Condition, ModelFault> {
+        Ok(Condition::new(FakeCondition(seen("", view.or(self.info.default_view)))))
     }
 
     fn embed(&self, text: &TextTokens) -> Result<Embedding, ModelFault> {
@@ -227,6 +230,11 @@ impl StepModel for FakeModel {
         };
         Ok(pictures.iter().map(grid).collect())
     }
+}
+
+/// A view stands before the words, as in a real model.
+fn seen(words: &str, view: Option<View>) -> String {
+    view.map_or_else(|| words.to_owned(), |view| format!("<{view}> {words}"))
 }
 
 fn fnv(text: &str) -> u64 {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use raygen_model::image::Picture;
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 
 /// How long a warm-up may go on measuring patches: start-up stays short with large models, too.
 const MEASURING: Duration = Duration::from_secs(1);
@@ -33,6 +34,10 @@ pub struct ModelInfo {
     pub has_transformer: bool,
     /// Whether it reads text.
     pub has_text_encoder: bool,
+    /// Views that can be asked for; none where it knows no views.
+    pub views: Vec<View>,
+    /// The view where the request does not say.
+    pub default_view: Option<View>,
     /// Sampling where the request does not say.
     pub default_sampling: SamplingParams,
     /// SHA-256 of the bundle, in hexadecimal.
@@ -119,17 +124,17 @@ pub trait StepModel: Send + Sync {
     /// The model has no text encoder, or the tokenizer gave up.
     fn tokenize(&self, text: &str) -> Result<TextTokens, ModelFault>;
 
-    /// What its transformer needs of a text.
+    /// What its transformer needs of a text, for a picture of `view` or else of its default view.
     ///
     /// # Errors
-    /// A part is missing, or the device failed.
-    fn condition(&self, text: &TextTokens) -> Result<Condition, ModelFault>;
+    /// A part is missing, the view is none of its own, or the device failed.
+    fn condition(&self, text: &TextTokens, view: Option<View>) -> Result<Condition, ModelFault>;
 
-    /// The condition of the empty text; cheap from the second call on.
+    /// The condition of the empty text; cheap from the second call with a view on.
     ///
     /// # Errors
     /// As [`Self::condition`].
-    fn null_condition(&self) -> Result<Condition, ModelFault>;
+    fn null_condition(&self, view: Option<View>) -> Result<Condition, ModelFault>;
 
     /// Text features.
     ///
@@ -193,7 +198,7 @@ impl LoadedModel {
     pub fn warm_up(&self) -> Result<(), ModelFault> {
         let info = self.info();
         if info.has_transformer && info.has_text_encoder {
-            let null = self.model.null_condition()?;
+            let null = self.model.null_condition(None)?;
             let grid = vec![info.codebook_size; info.positions()];
             let logits = self.model.logits(&[(&grid, &null)])?;
             let expected = info.positions() * info.codebook_size as usize;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 
 use super::admission::{Ticket, Work};
 use super::model::LoadedModel;
@@ -31,6 +32,8 @@ pub struct Generation {
     pub text: TextTokens,
     /// What guidance moves away from; `None` is the empty text.
     pub negative: Option<TextTokens>,
+    /// The view of the pictures; `None` is the model's default.
+    pub view: Option<View>,
     /// How to sample.
     pub params: SamplingParams,
     /// The grid that each sample starts from: undecided positions hold the mask id. One entry per sample.

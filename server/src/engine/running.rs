@@ -50,11 +50,12 @@ impl Running {
         if self.conditions.is_none() {
             self.summary.queue = now.saturating_duration_since(self.submitted);
             let model = &self.generation.model;
-            let text = model.model.condition(&self.generation.text)?;
+            let view = self.generation.view;
+            let text = model.model.condition(&self.generation.text, view)?;
             let away_from = match (&self.generation.negative, self.generation.params.guidance_scale == 1.0) {
                 (_, true) => None,
-                (Some(negative), false) => Some(model.model.condition(negative)?),
-                (None, false) => Some(model.model.null_condition()?),
+                (Some(negative), false) => Some(model.model.condition(negative, view)?),
+                (None, false) => Some(model.model.null_condition(view)?),
             };
             self.conditions = Some(Conditions { text, away_from });
         }

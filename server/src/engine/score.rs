@@ -1,6 +1,7 @@
 //! The likelihood of real grids: how well a model fills in masked positions, with the right text and with a wrong one.
 
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 
 use super::error::EngineError;
 use super::model::{Condition, LoadedModel};
@@ -25,12 +26,18 @@ pub struct RowScore {
     pub accuracy: f64,
 }
 
-/// Scores rows in one forward pass.
+/// Scores rows in one forward pass, all as films of `view` or else of the model's default.
 ///
 /// # Errors
 /// The model failed or gave values that are not numbers.
-pub fn score_rows(model: &LoadedModel, texts: &[TextTokens], rows: &[ScoreRow]) -> Result<Vec<RowScore>, EngineError> {
-    let conditions = texts.iter().map(|text| model.model.condition(text)).collect::<Result<Vec<Condition>, _>>()?;
+pub fn score_rows(
+    model: &LoadedModel,
+    texts: &[TextTokens],
+    view: Option<View>,
+    rows: &[ScoreRow],
+) -> Result<Vec<RowScore>, EngineError> {
+    let conditions =
+        texts.iter().map(|text| model.model.condition(text, view)).collect::<Result<Vec<Condition>, _>>()?;
     let mask_id = model.info().codebook_size;
     let grids: Vec<Vec<u32>> = rows
         .iter()

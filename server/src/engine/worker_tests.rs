@@ -41,6 +41,7 @@ impl Bench {
             model: Arc::clone(&self.model),
             text: self.model.model.tokenize(text).expect("tokenized"),
             negative: None,
+            view: None,
             params: SamplingParams { step_count: steps, seed: 7, ..SamplingParams::default() },
             starts: vec![vec![info.codebook_size; info.positions()]],
             preview: Preview::Tokens,

@@ -5,6 +5,7 @@ use raygen_model::image::Picture;
 use raygen_model::model::{Condition as ModelCondition, Model, ModelError};
 use raygen_model::sampler::SamplingError;
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 
 use crate::engine::{Condition, Embedding, ModelFault, ModelInfo, ModelRow, StepModel};
 
@@ -37,12 +38,12 @@ impl StepModel for RealModel {
         self.model.tokenize(text).map_err(fault)
     }
 
-    fn condition(&self, text: &TextTokens) -> Result<Condition, ModelFault> {
-        self.model.condition(text).map(Condition::new).map_err(fault)
+    fn condition(&self, text: &TextTokens, view: Option<View>) -> Result<Condition, ModelFault> {
+        self.model.condition_of_view(text, view).map(Condition::new).map_err(fault)
     }
 
-    fn null_condition(&self) -> Result<Condition, ModelFault> {
-        self.model.null_condition().map(Condition::new).map_err(fault)
+    fn null_condition(&self, view: Option<View>) -> Result<Condition, ModelFault> {
+        self.model.null_condition_of_view(view).map(Condition::new).map_err(fault)
     }
 
     fn embed(&self, text: &TextTokens) -> Result<Embedding, ModelFault> {
@@ -95,6 +96,8 @@ fn info_of(model: &Model) -> ModelInfo {
         has_vqgan: has(Component::VqGan),
         has_transformer: has(Component::Transformer),
         has_text_encoder: has(Component::TextEncoder),
+        views: info.views.clone(),
+        default_view: info.default_view,
         default_sampling: info.sampling.clone(),
         digest: info.digest.clone(),
         supported_terms: info.supported_terms.clone(),

@@ -1,10 +1,12 @@
 //! Encode, Decode, Score and the list of models over the wire.
 
+use raygen_model::transformer::View;
 use raygen_proto::v1;
 use raygen_proto::v1::encode_request::Input;
 use raygen_proto::v1::score_request::score_item::Target;
 use raygen_proto::v1::score_request::{Message, ScoreConfig, ScoreItem};
 use raygen_proto::v1::score_response::{Event, ItemScore, Metric, Summary};
+use raygen_server::engine::EngineSettings;
 use tonic::{Code, Status};
 
 use crate::common::{FAKE, Served, refusal};
@@ -115,7 +117,7 @@ fn item(id: &str, impression: &str, target: Target) -> Message {
         id: id.to_owned(),
         impression: impression.to_owned(),
         target: Some(target),
-        labels: Vec::new(),
+        ..ScoreItem::default()
     })
 }
 
@@ -167,6 +169,23 @@ async fn the_text_gain_is_against_another_items_impression_or_none_at_all() {
     assert!((items[1].text_gain - (edema - pneumonia)).abs() < 1e-12);
     let (alone, _, _) = score(&server, vec![config(), one("edema")]).await.expect("scored");
     assert_ne!(alone[0].text_gain, 0.0, "against the empty text");
+}
+
+#[tokio::test]
+async fn a_film_is_scored_under_its_own_view_where_the_model_has_learnt_it() {
+    let server = Served::with(EngineSettings::default(), |info| {
+        info.views = vec![View::AP, View::PA];
+        info.default_view = Some(View::PA);
+    })
+    .await;
+    let nll = async |view: v1::View| {
+        let Message::Item(item) = item("x", "edema", Target::Grid(grid(1))) else { panic!("an item") };
+        let item = Message::Item(ScoreItem { view: view.into(), ..item });
+        score(&server, vec![Message::Config(ScoreConfig::default()), item]).await.expect("scored").0[0].nll
+    };
+    assert_ne!(nll(v1::View::Ap).await, nll(v1::View::Pa).await);
+    assert_eq!(nll(v1::View::Pa).await, nll(v1::View::Unspecified).await);
+    assert_eq!(nll(v1::View::Lateral).await, nll(v1::View::Pa).await, "it has not learnt lateral films");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use raygen_model::transformer::View;
 use raygen_proto::v1;
 use raygen_proto::v1::generate_response::Event;
 use raygen_server::engine::EngineSettings;
@@ -131,6 +132,7 @@ async fn a_wrong_request_is_refused_before_the_response_begins_and_the_server_go
         (sampling(|s| s.step_count = Some(0)), invalid, "FIELD_INVALID", "sampling.step_count"),
         (sampling(|s| s.temperature = Some(f32::NAN)), invalid, "FIELD_INVALID", "sampling.temperature"),
         (sampling(|s| s.sampler = 99), invalid, "FIELD_INVALID", "sampling.sampler"),
+        (v1::GenerateRequest { view: v1::View::Pa.into(), ..request("edema") }, invalid, "FIELD_INVALID", "view"),
         (v1::GenerateRequest { sample_count: 17, ..request("edema") }, invalid, "FIELD_INVALID", "sample_count"),
         (v1::GenerateRequest { request_id: "x".into(), ..request("edema") }, invalid, "FIELD_INVALID", "request_id"),
         (v1::GenerateRequest { canvas: Some(canvas), ..request("edema") }, invalid, "IMAGE_INVALID", "canvas.image"),
@@ -152,6 +154,30 @@ async fn a_wrong_request_is_refused_before_the_response_begins_and_the_server_go
     }
     let outcome = collect(client.generate(request("edema")).await.expect("admitted").into_inner()).await;
     assert!(outcome.error.is_none());
+}
+
+#[tokio::test]
+async fn a_view_changes_the_picture_and_the_unspecified_one_is_the_models_default() {
+    let server = Served::with(EngineSettings::default(), |info| {
+        info.views = vec![View::AP, View::PA];
+        info.default_view = Some(View::PA);
+    })
+    .await;
+    let mut client = server.client().await;
+    let mut grids = Vec::new();
+    for view in [v1::View::Unspecified, v1::View::Pa, v1::View::Ap] {
+        let asked = v1::GenerateRequest { view: view.into(), ..request("edema") };
+        grids.push(collect(client.generate(asked).await.expect("admitted").into_inner()).await.grids());
+    }
+    assert_eq!(grids[0], grids[1]);
+    assert_ne!(grids[1], grids[2]);
+    let name = v1::GetModelRequest { name: FAKE.to_owned() };
+    let model = server.models().await.get_model(name).await.expect("described").into_inner().model.expect("a model");
+    assert_eq!(model.views().collect::<Vec<_>>(), [v1::View::Ap, v1::View::Pa]);
+    assert_eq!(model.default_view(), v1::View::Pa);
+    let lateral = v1::GenerateRequest { view: v1::View::Lateral.into(), ..request("edema") };
+    let status = client.generate(lateral).await.expect_err("refused");
+    assert_eq!(refusal(&status), (Code::InvalidArgument, "FIELD_INVALID".to_owned(), "view".to_owned()));
 }
 
 #[tokio::test]

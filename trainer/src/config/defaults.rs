@@ -28,6 +28,38 @@ pub(super) fn structure() -> f64 {
     0.5
 }
 
+pub(super) fn perceptual() -> f64 {
+    1.0
+}
+
+pub(super) fn adversarial() -> f64 {
+    0.8
+}
+
+pub(super) fn discriminator_channels() -> usize {
+    64
+}
+
+pub(super) fn discriminator_layers() -> usize {
+    3
+}
+
+pub(super) fn discriminator_rate() -> f64 {
+    1.0
+}
+
+pub(super) fn decoder_masked() -> f64 {
+    0.5
+}
+
+pub(super) fn decoder_sampling_steps() -> u32 {
+    8
+}
+
+pub(super) fn one() -> u32 {
+    1
+}
+
 pub(super) fn codebook_decay() -> f64 {
     0.98
 }
@@ -60,6 +92,14 @@ pub(super) fn is_image_channels(channels: &usize) -> bool {
     *channels == image_channels()
 }
 
+pub(super) fn accumulate() -> usize {
+    1
+}
+
+pub(super) fn is_accumulate(count: &usize) -> bool {
+    *count == accumulate()
+}
+
 pub(super) fn keep() -> usize {
     2
 }
@@ -74,4 +114,12 @@ pub(super) fn plateau_threshold() -> f64 {
 
 pub(super) fn plateau_smallest_change() -> f64 {
     1e-8
+}
+
+pub(super) fn min_positives() -> usize {
+    1
+}
+
+pub(super) fn norm_momentum() -> f64 {
+    0.1
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunConfig, is_default};
+use super::{RunConfig, ViewChoice, is_default};
 use crate::data::{FilmSource, OnBadFilms};
 use crate::run::disk::sha256;
 
@@ -20,6 +20,10 @@ pub struct DataConfig {
     pub manifest: PathBuf,
     /// Side of the square picture, in pixels.
     pub image_size: usize,
+    /// Films of which views are taken: a list of `AP`, `PA`, `frontal` and `lateral`, or `all`. Left out, all but lateral ones. A film
+    /// whose view is not known is always taken.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub views: ViewChoice,
     /// A folder, relative to the configuration file, where decoded films are kept, a folder for each manifest and size, so that
     /// runs share them. Left out, they are in the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +75,7 @@ impl RunConfig {
         Ok(FilmSource {
             manifest: self.manifest(),
             side: self.data.image_size,
+            views: self.data.views.clone(),
             store,
             memory_limit: self.data.memory_limit(),
             on_bad_films: self.data.bad_films,

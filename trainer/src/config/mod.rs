@@ -1,23 +1,31 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
+mod classifier;
+mod decoder;
 mod defaults;
 mod films;
 mod optimiser;
+mod picture_losses;
 mod safety;
 mod transformer;
 mod validate;
+mod views;
 
 use std::path::{Path, PathBuf};
 
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
+pub use self::classifier::{ClassifierConfig, ClassifierModel, UncertainPolicy, UnlabelledPolicy};
+pub use self::decoder::DecoderConfig;
 pub use self::films::DataConfig;
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
+pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
 pub use self::transformer::{
-    MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
+    ComputeType, MaskCount, Quirks, TextCleaning, TextModel, TransformerModel, TransformerStageConfig, Variant,
 };
+pub use self::views::ViewChoice;
 
 /// What went wrong with a run's configuration.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +69,23 @@ pub struct RunConfig {
     pub seed: u64,
     /// The films.
     pub data: DataConfig,
-    /// Stage `tokenizer`: the VQ-GAN.
+    /// Stage `tokenizer`: the VQ-GAN. A run makes pictures, with this section and `transformer`; or it has neither, and trains
+    /// a classifier only: then both are their `Default`, zeros that no stage reads (see
+    /// [`makes_pictures`](Self::makes_pictures)).
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tokenizer: TokenizerConfig,
     /// Stage `encode`: the token cache.
     #[serde(default)]
     pub encode: EncodeConfig,
     /// Stage `transformer`: the masked transformer and its text encoder.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub transformer: TransformerStageConfig,
+    /// Stage `decoder`: fine-tuning of the tokenizer's decoder on grids that the transformer made. Left out, there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<DecoderConfig>,
+    /// Stage `classifier`, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierConfig>,
     /// Stage `export`: the bundle.
     #[serde(default)]
     pub export: ExportConfig,
@@ -93,7 +111,7 @@ impl Default for Cadence {
 }
 
 /// Stage `tokenizer`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerConfig {
     /// A bundle, relative to the configuration file, whose tokenizer this one starts from; its shape must be `model`'s. With 0
@@ -115,6 +133,12 @@ pub struct TokenizerConfig {
     /// Weight of the multi-scale structure loss.
     #[serde(default = "defaults::structure")]
     pub structure: f64,
+    /// A loss by what a trained network sees; without one the structure loss stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualConfig>,
+    /// A loss by a discriminator that is trained along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialConfig>,
     /// Decay of the codebook's moving averages.
     #[serde(default = "defaults::codebook_decay")]
     pub codebook_decay: f64,
@@ -142,7 +166,7 @@ pub struct TokenizerConfig {
 }
 
 /// Sizes of the VQ-GAN.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerModel {
     /// Channels at full resolution.
@@ -179,8 +203,8 @@ impl TokenizerConfig {
         }
     }
 
-    /// The settings that decide what the stage's weights are: the number of steps may grow later, where the run starts from
-    /// counts by its contents, and cadence and safety change no weight.
+    /// The settings that decide what the stage's weights are: the number of steps may grow later, files count by their
+    /// contents, and cadence and safety change no weight.
     #[must_use]
     pub fn identity(&self) -> Self {
         let Safety { on_failure, explode_factor, keep, keep_best } = Safety::default();
@@ -192,6 +216,7 @@ impl TokenizerConfig {
             keep,
             keep_best,
             start_from: None,
+            perceptual: self.perceptual.as_ref().map(PerceptualConfig::identity),
             ..self.clone()
         }
     }
@@ -215,7 +240,7 @@ impl Default for EncodeConfig {
 
 /// Stage `export`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
     /// Storage of the weights.
     pub dtype: StorageType,
@@ -277,16 +302,56 @@ impl RunConfig {
         Ok(config)
     }
 
+    /// Whether it has the stages that pictures need: tokenizer, encode and transformer.
+    #[must_use]
+    pub fn makes_pictures(&self) -> bool {
+        !is_default(&self.tokenizer) && !is_default(&self.transformer)
+    }
+
     /// Where the bundle lies that the tokenizer starts from, if it does.
     #[must_use]
     pub fn tokenizer_start(&self) -> Option<PathBuf> {
         self.tokenizer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
     }
 
-    /// Where the bundle lies whose text encoder the transformer's starts from, if it does.
+    /// The tokenizer's perceptual loss with its files where they lie, if it has one.
+    #[must_use]
+    pub fn tokenizer_perceptual(&self) -> Option<PerceptualConfig> {
+        self.tokenizer.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
+    }
+
+    /// The same of the stage `decoder`.
+    #[must_use]
+    pub fn decoder_perceptual(&self) -> Option<PerceptualConfig> {
+        self.decoder.as_ref()?.perceptual.as_ref().map(|perceptual| perceptual.within(&self.folder))
+    }
+
+    /// Where the bundle lies that the transformer starts from, if it does.
+    #[must_use]
+    pub fn transformer_start(&self) -> Option<PathBuf> {
+        self.transformer.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+    }
+
+    /// Where the bundle lies whose text encoder the transformer's starts from, if it does: one of its own, or the transformer's.
     #[must_use]
     pub fn text_start(&self) -> Option<PathBuf> {
-        self.transformer.text.start_from.as_ref().map(|bundle| self.folder.join(bundle))
+        let own = self.transformer.text.start_from.as_ref().map(|bundle| self.folder.join(bundle));
+        own.or_else(|| self.transformer_start())
+    }
+
+    /// The key that names the bundle of the text encoder.
+    #[must_use]
+    pub fn text_start_key(&self) -> &'static str {
+        match &self.transformer.text.start_from {
+            Some(_) => "transformer.text.start_from",
+            None => "transformer.start_from",
+        }
+    }
+
+    /// Where the bundle lies that the classifier starts from, if it does.
+    #[must_use]
+    pub fn classifier_start(&self) -> Option<PathBuf> {
+        self.classifier.as_ref()?.start_from.as_ref().map(|bundle| self.folder.join(bundle))
     }
 
     /// Where the manifest lies.

@@ -8,15 +8,40 @@ use serde::{Deserialize, Serialize};
 use super::{Cadence, OnFailure, OptimiserConfig, Safety, defaults, is_default};
 
 /// Stage `transformer`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformerStageConfig {
     /// Steps in all.
     pub steps: u64,
-    /// Films a step.
+    /// Films at once: what is in memory together.
     pub batch: usize,
+    /// Batches a step: their gradients are added up before the weights move, so that a step is of `batch * accumulate` films.
+    /// Every masked token of the step counts alike: two batches of 8 do what one of 16 does, up to rounding.
+    #[serde(default = "defaults::accumulate", skip_serializing_if = "defaults::is_accumulate")]
+    pub accumulate: usize,
+    /// What networks compute in while they train. Weights, moments, average and the sum of gradients are f32 either way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dtype: ComputeType,
+    /// A bundle, relative to the configuration file, that this stage starts from: its transformer, and its text encoder with its
+    /// word pieces unless `text.start_from` names another. Sizes must be those below, and the codebook the tokenizer's of this run:
+    /// set `tokenizer.start_from` to the same bundle and `tokenizer.steps` to 0. `start_from_codebook` does nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<PathBuf>,
+    /// Parts that stay as they are in the bundle, byte for byte, without moments or average: `text` (`text.embeddings`,
+    /// `text.layers`, `text.layers.N`), `text_projector`, `embedding` (of tokens and positions), `view`, `local_in`, `merge`,
+    /// `layers`, `layers.N` (from 0), `norm`, `local_out`, `head`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// The optimiser.
     pub optimiser: OptimiserConfig,
+    /// How far films are drawn evenly over classes, from 0 (each film once an epoch) to 1 (each of the manifest's classes, and
+    /// films without any, as often as another). A film of `n` classes stands in each; one that nobody labelled keeps its weight.
+    /// An epoch stays as many films as there are: rare ones come several times, common ones not in every epoch.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_balance: f64,
+    /// Share of films whose hidden tokens are one to three rectangles instead of scattered ones: what editing a part asks for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub region_masks: f64,
     /// Share of films whose impression is replaced by the empty text.
     #[serde(default = "defaults::condition_dropout")]
     pub condition_dropout: f64,
@@ -70,6 +95,12 @@ impl TransformerStageConfig {
         }
     }
 
+    /// Films between two updates of the weights.
+    #[must_use]
+    pub fn films_a_step(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
     /// The settings that decide what the stage's weights are: the number of steps may grow later, where the run starts from
     /// counts by its contents, and cadence and safety change no weight.
     #[must_use]
@@ -84,13 +115,14 @@ impl TransformerStageConfig {
             keep,
             keep_best,
             text,
+            start_from: None,
             ..self.clone()
         }
     }
 }
 
 /// The masked transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformerModel {
     /// Which architecture it has.
@@ -110,9 +142,24 @@ pub struct TransformerModel {
     /// Variant `raygen`: residual blocks of convolutions over the tokens before the trunk, and as many after it.
     #[serde(default)]
     pub local_blocks: usize,
+    /// Variant `raygen`: the model is told the view of a film (AP, PA, lateral, or frontal where that is all that is known), and can
+    /// be asked for one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub views: bool,
     /// Variant `published`: where its code surprises. Left out, all are as in the published code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quirks: Option<Quirks>,
+}
+
+/// Precision of forward and backward passes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeType {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bfloat16 copies of the weights, made anew each step: faster on CUDA, much slower on a CPU.
+    Bf16,
 }
 
 /// Architecture of the masked transformer.
@@ -176,7 +223,7 @@ impl MaskCount {
 }
 
 /// Sizes of the text encoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextModel {
     /// Width.
@@ -228,6 +275,32 @@ impl TextCleaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_came_later_are_no_part_of_a_run_that_does_not_set_them() {
+        let text = "steps = 5\nbatch = 3\noptimiser = { learning_rate = 1e-3 }\n\
+                    model = { width = 16, layers = 1, heads = 2, feed_forward = 16 }\n\
+                    text = { width = 8, layers = 1, heads = 2, max_tokens = 8 }\n";
+        let config: TransformerStageConfig = toml::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+        let identity = toml::Table::try_from(config.identity()).unwrap_or_default();
+        let keys: Vec<&str> = identity.keys().map(String::as_str).collect();
+        let before = [
+            "batch",
+            "cadence",
+            "code_smoothing",
+            "condition_dropout",
+            "label_smoothing",
+            "model",
+            "optimiser",
+            "start_from_codebook",
+            "steps",
+            "text",
+        ];
+        assert_eq!(keys, before);
+        let model: Vec<&str> =
+            identity["model"].as_table().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(model, ["feed_forward", "heads", "layers", "local_blocks", "token_merge", "width"]);
+    }
 
     #[test]
     fn letters_are_what_stays_and_words_across_a_line_break_are_joined() {

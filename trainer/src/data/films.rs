@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raygen_manifest::{Film, Manifest, ManifestError, Split, View};
+use raygen_manifest::{Film, Labels, Manifest, ManifestError, Split, View};
 use sha2::{Digest, Sha256};
 
 use super::bad_films::{BadFilm, BadFilms, OnBadFilms};
 use super::store::{FilmPixels, FilmStore, Stored};
+use crate::config::ViewChoice;
 use crate::run::StopSignal;
 use crate::run::disk::{hex, sha256};
 
@@ -67,14 +68,22 @@ pub struct FilmText {
     pub id: String,
     /// Its impression; empty where it has none.
     pub impression: String,
+    /// What it shows.
+    pub labels: Labels,
+    /// How it was taken, where that is known.
+    pub view: Option<View>,
+    /// Classes of which nobody can say whether it shows them.
+    pub uncertain: Vec<String>,
 }
 
-/// The films of a manifest that a run takes: frontal ones of the splits `train` and `val`. No pixel is read.
+/// The films of a manifest that a run takes: those of the splits `train` and `val` whose view is wanted. No pixel is read.
 pub struct FilmList {
     /// In the manifest's order, each with its split.
     pub films: Vec<(Film, Split)>,
     /// How many lateral films were left out.
     pub lateral: usize,
+    /// How many of other views were.
+    pub other_views: usize,
     /// Films that are not there, left out too.
     pub missing: BadFilms,
     /// What a person should know of the manifest.
@@ -88,6 +97,8 @@ pub struct FilmSource {
     pub manifest: PathBuf,
     /// Side of the square pictures, in pixels.
     pub side: usize,
+    /// Films of which views.
+    pub views: ViewChoice,
     /// The folder of decoded films.
     pub store: PathBuf,
     /// Films that have no more bytes than this are held in memory.
@@ -118,17 +129,19 @@ pub struct FilmSet {
 // === impl FilmList ===
 
 impl FilmList {
-    /// Reads `manifest` and sees which of its films are there.
+    /// Reads `manifest` and sees which of its films of the wanted `views` are there.
     ///
     /// # Errors
     /// Names the manifest's line that is wrong, the films that are missing where that is to stop a run, or the split that is
     /// empty.
-    pub fn read(manifest: &Path, on_bad_films: OnBadFilms) -> Result<Self, FilmError> {
+    pub fn read(manifest: &Path, views: &ViewChoice, on_bad_films: OnBadFilms) -> Result<Self, FilmError> {
         let mut manifest = Manifest::read(manifest)?;
         // Splits first, over the whole manifest: a film that is left out may decide for the other films of its patient.
         let splits: Vec<Split> = manifest.films.iter().map(|film| manifest.split_of(film)).collect();
-        let wanted = |film: &Film, split: Split| film.view != Some(View::Lateral) && split != Split::Test;
-        let lateral = manifest.films.iter().filter(|film| film.view == Some(View::Lateral)).count();
+        let wanted = |film: &Film, split: Split| views.takes(film.view) && split != Split::Test;
+        let left_out = manifest.films.iter().filter(|film| !views.takes(film.view));
+        let (lateral, other_views): (Vec<_>, Vec<_>) = left_out.partition(|film| film.view == Some(View::Lateral));
+        let (lateral, other_views) = (lateral.len(), other_views.len());
         let wanted: Vec<(Film, Split)> = std::mem::take(&mut manifest.films)
             .into_iter()
             .zip(splits)
@@ -139,7 +152,7 @@ impl FilmList {
         let missing = BadFilms(missing.iter().map(|(film, _)| BadFilm::new(film, "there is no such file")).collect());
         missing.allowed(on_bad_films, &manifest.file, count)?;
         let notices = manifest.notices.iter().map(ToString::to_string).collect();
-        let list = Self { films, lateral, missing, notices };
+        let list = Self { films, lateral, other_views, missing, notices };
         for (split, name) in [(Split::Train, "train"), (Split::Val, "val")] {
             if list.of(split).next().is_none() {
                 return Err(FilmError::EmptySplit { manifest: manifest.file, split: name });
@@ -163,12 +176,15 @@ impl FilmSet {
     /// # Errors
     /// Names the manifest's line or the films that are wrong, or the file that cannot be written.
     pub fn open(source: &FilmSource, stop: &StopSignal) -> Result<Option<Self>, FilmError> {
-        let list = FilmList::read(&source.manifest, source.on_bad_films)?;
+        let list = FilmList::read(&source.manifest, &source.views, source.on_bad_films)?;
         for notice in &list.notices {
             eprintln!("{notice}");
         }
         if list.lateral > 0 {
             eprintln!("{} lateral films are left out: the model is for frontal ones", list.lateral);
+        }
+        if list.other_views > 0 {
+            eprintln!("{} films are left out: data.views does not list their view", list.other_views);
         }
         let store = FilmStore::new(&source.store, source.side);
         let films: Vec<&Film> = list.films.iter().map(|(film, _)| film).collect();
@@ -198,7 +214,13 @@ impl FilmSet {
                     texts_digest.update(&impression);
                     texts_digest.update([0]);
                     if *split == Split::Train { &mut train } else { &mut val }.push(texts.len());
-                    texts.push(FilmText { id: film.id.clone(), impression });
+                    texts.push(FilmText {
+                        id: film.id.clone(),
+                        impression,
+                        labels: film.labels.clone(),
+                        uncertain: film.uncertain.clone(),
+                        view: film.view,
+                    });
                     slots.push(slot);
                     splits.push(split.to_string());
                 }
@@ -257,6 +279,17 @@ impl FilmSet {
         })
     }
 
+    /// Films without a pixel for tests of what is known of them: so many to learn from, the rest to validate on.
+    #[cfg(test)]
+    pub(crate) fn of_texts(texts: Vec<FilmText>, train: usize) -> Self {
+        let val = (train..texts.len()).collect();
+        let (pixels_fingerprint, texts_fingerprint) = (String::new(), String::new());
+        let train = (0..train).collect();
+        let left_out = BadFilms::default();
+        let pixels = Arc::new(FilmPixels::new(FilmStore::new(Path::new(""), 0), Vec::new()));
+        Self { side: 0, texts, train, val, pixels_fingerprint, texts_fingerprint, left_out, pixels }
+    }
+
     /// Pixels of film `index`, row by row, 0 to 255.
     ///
     /// # Errors
@@ -311,6 +344,7 @@ mod tests {
         FilmSource {
             manifest: folder.join("manifest.csv"),
             side: 4,
+            views: ViewChoice::default(),
             store: folder.join("store"),
             memory_limit: u64::MAX,
             on_bad_films: OnBadFilms::Stop,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var};
 
+use super::Gradients;
 use super::elementwise::{self, AdamUpdate};
 use crate::config::OptimiserConfig;
 
@@ -52,10 +53,23 @@ impl AdamW {
         gradients: &GradStore,
         learning_rate: f64,
     ) -> Result<StepReport> {
+        self.update(variables, &Gradients::of(variables, gradients), learning_rate)
+    }
+
+    /// The same by gradients that were added up already.
+    ///
+    /// # Errors
+    /// Where a tensor operation fails.
+    pub fn update(
+        &mut self,
+        variables: &[(String, Var)],
+        gradients: &Gradients,
+        learning_rate: f64,
+    ) -> Result<StepReport> {
         let mut squares = 0.0;
         let mut without_gradient = 0;
-        for (_, var) in variables {
-            match gradients.get(var.as_tensor()) {
+        for (name, _) in variables {
+            match gradients.get(name) {
                 // Summed per tensor in f64, tensors in name order: the same for any number of threads.
                 Some(gradient) => squares += sum_of_squares(gradient)?,
                 None => without_gradient += 1,
@@ -73,7 +87,7 @@ impl AdamW {
         let second_correction = 1.0 / (1.0 - self.config.beta2.powi(exponent));
         for (name, var) in variables {
             let (Some(gradient), Some(first), Some(second)) =
-                (gradients.get(var.as_tensor()), self.first.get_mut(name), self.second.get_mut(name))
+                (gradients.get(name), self.first.get_mut(name), self.second.get_mut(name))
             else {
                 continue;
             };

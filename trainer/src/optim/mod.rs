@@ -3,10 +3,14 @@
 mod adamw;
 mod elementwise;
 mod ema;
+mod gradients;
 mod plateau;
+mod reduce;
 mod schedule;
 
 pub use adamw::{AdamW, StepReport};
 pub use ema::MovingAverage;
+pub use gradients::Gradients;
 pub use plateau::Plateau;
+pub use reduce::{Alone, Reduce};
 pub use schedule::learning_rate;

@@ -43,7 +43,7 @@ impl Memory {
             weights: sum(&|network| network.parameters),
             gradients: sum(&|network| network.trained),
             moments: sum(&|network| 2 * network.trained),
-            average: sum(&averaged),
+            average: sum(&|network| network.averaged),
             activations,
         }
     }
@@ -56,12 +56,8 @@ impl Memory {
 
     /// One checkpoint on disk: weights that may move, their average and moments.
     pub(super) fn checkpoint(networks: &[&Network]) -> u64 {
-        F32 * networks.iter().map(|network| 2 * averaged(network) + 2 * network.trained).sum::<u64>()
+        F32 * networks.iter().map(|network| 2 * network.averaged + 2 * network.trained).sum::<u64>()
     }
-}
-
-fn averaged(network: &Network) -> u64 {
-    if network.frozen { 0 } else { network.parameters }
 }
 
 /// Of a step of the tokenizer.
@@ -98,7 +94,8 @@ pub(super) fn transformer_activations(config: &RunConfig, text_length: u64) -> u
         + 2 * text_length * model.width as u64;
     let local = 2 * model.local_blocks as u64 * MAPS_PER_BLOCK * positions * model.width as u64 / merge;
     let text_layer = layer(text_length, text.width, 4 * text.width) + attention(text.heads, text_length, text_length);
-    let text_layers = if text.frozen { 0 } else { text.layers as u64 * text_layer };
+    let text_stays = text.frozen || config.transformer.freeze.iter().any(|part| part == "text");
+    let text_layers = if text_stays { 0 } else { text.layers as u64 * text_layer };
     let logits = LOGITS * positions * grid.codebook_size as u64;
     F32 * config.transformer.batch as u64 * (model.layers as u64 * trunk_layer + local + text_layers + logits)
 }

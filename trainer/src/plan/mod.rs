@@ -1,5 +1,6 @@
 //! What a run will take, before it takes anything: parameters, memory, disk, steps and, by a few steps on noise, time.
 
+mod classifier;
 mod measure;
 mod memory;
 mod networks;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use self::measure::{Measured, Times};
 pub use self::memory::Memory;
 pub use self::networks::Network;
+pub(crate) use self::networks::tensor_sizes;
 use crate::config::{Cadence, RunConfig};
 use crate::data::FilmList;
 use crate::run::memory::{available_bytes, peak_resident_bytes};
@@ -46,11 +48,11 @@ pub struct Plan {
     /// The films.
     pub films: Films,
     /// The networks.
-    pub networks: [Network; 3],
+    pub networks: Vec<Network>,
     /// The stages that train.
-    pub stages: [StagePlan; 2],
-    /// The token cache.
-    pub encode: EncodePlan,
+    pub stages: Vec<StagePlan>,
+    /// The token cache, where pictures are to be made.
+    pub encode: Option<EncodePlan>,
     /// Memory that the machine has left, where it can be told.
     pub available_bytes: Option<u64>,
     /// The most that this process had in memory while steps were timed, where they were.
@@ -120,7 +122,13 @@ impl Plan {
     /// # Errors
     /// What a run would stop with at its start: a wrong manifest, a film that is not there, a bundle that does not fit.
     pub fn make(config: &RunConfig, out: &Path, device: Option<&Device>) -> Result<Self> {
-        let films = FilmList::read(&config.manifest(), config.data.bad_films)?;
+        let films = FilmList::read(&config.manifest(), &config.data.views, config.data.bad_films)?;
+        if !config.makes_pictures() {
+            let mut plan = Self::empty(config, out, &films);
+            plan.add_classifier(config, &films)?;
+            plan.measure(config, None, device)?;
+            return Ok(plan);
+        }
         let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
         let words = vocabulary(config, films.of(Split::Train).filter_map(|film| film.impression.as_deref()))?;
         let tokenizer = network_config(config);
@@ -138,17 +146,8 @@ impl Plan {
         };
         let [vqgan, transformer, text] = &networks;
         let vqgan_activations = if config.tokenizer.steps == 0 { 0 } else { memory::tokenizer_activations(config) };
-        let bytes = (train + val) as u64 * (config.data.image_size as u64).pow(2);
-        let memory_bytes = match bytes <= config.data.memory_limit() {
-            true => bytes,
-            false => FILMS_AHEAD * (config.tokenizer.batch as u64) * (config.data.image_size as u64).pow(2) * F32,
-        };
         let mut plan = Self {
-            name: config.name.clone(),
-            out: out.to_owned(),
-            out_holds_a_run: out.join("config.toml").exists(),
-            films: Films { train, val, lateral: films.lateral, missing: films.missing.0.len(), bytes, memory_bytes },
-            stages: [
+            stages: vec![
                 StagePlan {
                     stage: "tokenizer",
                     steps: config.tokenizer.steps,
@@ -163,8 +162,8 @@ impl Plan {
                 StagePlan {
                     stage: "transformer",
                     steps: config.transformer.steps,
-                    batch: config.transformer.batch,
-                    epochs: epochs(config.transformer.steps, config.transformer.batch, train),
+                    batch: config.transformer.films_a_step(),
+                    epochs: epochs(config.transformer.steps, config.transformer.films_a_step(), train),
                     memory: Memory::of(
                         &[transformer, text],
                         memory::transformer_activations(config, text_length as u64),
@@ -175,21 +174,42 @@ impl Plan {
                     seconds: None,
                 },
             ],
-            encode: EncodePlan {
+            encode: Some(EncodePlan {
                 grids: (train + val) * config.encode.views,
                 tokens: tokenizer.positions(),
                 bytes: TOKEN_BYTES * ((train + val) * config.encode.views * tokenizer.positions()) as u64,
                 grid: None,
                 seconds: None,
-            },
-            networks,
+            }),
+            networks: Vec::from(networks),
+            ..Self::empty(config, out, &films)
+        };
+        plan.add_classifier(config, &films)?;
+        plan.measure(config, Some((text_length, shapes.text_encoder.vocab_size)), device)?;
+        Ok(plan)
+    }
+
+    /// Of a run without stages.
+    fn empty(config: &RunConfig, out: &Path, films: &FilmList) -> Self {
+        let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
+        let bytes = (train + val) as u64 * (config.data.image_size as u64).pow(2);
+        let memory_bytes = match bytes <= config.data.memory_limit() {
+            true => bytes,
+            false => FILMS_AHEAD * (config.tokenizer.batch as u64) * (config.data.image_size as u64).pow(2) * F32,
+        };
+        Self {
+            name: config.name.clone(),
+            out: out.to_owned(),
+            out_holds_a_run: out.join("config.toml").exists(),
+            films: Films { train, val, lateral: films.lateral, missing: films.missing.0.len(), bytes, memory_bytes },
+            networks: Vec::new(),
+            stages: Vec::new(),
+            encode: None,
             available_bytes: available_bytes(),
             measured_peak_bytes: None,
             not_measured: None,
             seconds: None,
-        };
-        plan.measure(config, (text_length, shapes.text_encoder.vocab_size), device)?;
-        Ok(plan)
+        }
     }
 
     /// The most that a run on the CPU holds in memory at once: the films and the larger stage, the transformer with all tokens.
@@ -199,11 +219,12 @@ impl Plan {
     }
 
     fn stage_bytes(&self) -> u64 {
-        let [tokenizer, transformer] = &self.stages;
-        tokenizer.memory.total().max(transformer.memory.total() + self.encode.bytes)
+        let tokens = self.encode.as_ref().map_or(0, |encode| encode.bytes);
+        let of = |stage: &StagePlan| stage.memory.total() + if stage.stage == "transformer" { tokens } else { 0 };
+        self.stages.iter().map(of).max().unwrap_or(0)
     }
 
-    fn measure(&mut self, config: &RunConfig, text: (usize, usize), device: Option<&Device>) -> Result<()> {
+    fn measure(&mut self, config: &RunConfig, text: Option<(usize, usize)>, device: Option<&Device>) -> Result<()> {
         let Some(device) = device else {
             self.not_measured = Some("--no-measure".to_owned());
             return Ok(());
@@ -218,16 +239,22 @@ impl Plan {
         let times = measure::measure(config, text, device)?;
         self.measured_peak_bytes = peak_resident_bytes();
         let val = self.films.val as f64;
-        let [tokenizer, transformer] = &mut self.stages;
         let sampling = &config.export.sampling;
         let passes = if sampling.guidance_scale == 1.0 { 1.0 } else { 2.0 };
         let sheet = SAMPLES * f64::from(sampling.step_count) * passes;
-        tokenizer.take(times.tokenizer, &config.tokenizer.cadence, val);
-        transformer.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet);
-        self.encode.grid = times.encode;
-        self.encode.seconds = times.encode.map(|grid| grid.seconds * self.encode.grids as f64);
-        let parts = [tokenizer.seconds, self.encode.seconds, transformer.seconds];
-        self.seconds = parts.into_iter().sum();
+        for stage in &mut self.stages {
+            match (stage.stage, &config.classifier) {
+                ("tokenizer", _) => stage.take(times.tokenizer, &config.tokenizer.cadence, val),
+                (classifier::STAGE, Some(config)) => stage.take(times.classifier, &config.cadence, val),
+                _ => stage.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet),
+            }
+        }
+        if let Some(encode) = &mut self.encode {
+            encode.grid = times.encode;
+            encode.seconds = times.encode.map(|grid| grid.seconds * encode.grids as f64);
+        }
+        let encode = self.encode.iter().map(|encode| encode.seconds);
+        self.seconds = self.stages.iter().map(|stage| stage.seconds).chain(encode).sum();
         if self.seconds.is_none() {
             self.not_measured = Some("a step takes too long here to be timed in 20 s".to_owned());
         }

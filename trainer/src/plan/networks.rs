@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::RunConfig;
 use crate::stages::tokenizer::{CODEBOOK, network_config};
-use crate::stages::transformer::Shapes;
+use crate::stages::transformer::{Freeze, Shapes};
 
 /// A network of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,33 +25,40 @@ pub struct Network {
     pub parameters: u64,
     /// Those that follow a gradient.
     pub trained: u64,
-    /// Whether it is taken as it is: without moments and average.
+    /// Those whose moving average is kept: all that are not taken as they are.
+    pub averaged: u64,
+    /// Whether all of it is taken as it is: without moments and average.
     pub frozen: bool,
 }
 
 /// The networks of `config`, the text encoder with the shape that `shapes` has.
 pub(super) fn count(config: &RunConfig, shapes: &Shapes) -> Result<[Network; 3]> {
-    let tokenizer = counted(|vb| VqGan::new(&network_config(config), vb).map(drop).map_err(Into::into))?;
-    let transformer = counted(|vb| Transformer::new(&shapes.transformer, vb).map(drop).map_err(Into::into))?;
-    let text = counted(|vb| TextEncoder::new(&shapes.text_encoder, vb).map(drop).map_err(Into::into))?;
+    let tokenizer = tensor_sizes(|vb| VqGan::new(&network_config(config), vb).map(drop).map_err(Into::into))?;
+    let transformer = tensor_sizes(|vb| Transformer::new(&shapes.transformer, vb).map(drop).map_err(Into::into))?;
+    let text = tensor_sizes(|vb| TextEncoder::new(&shapes.text_encoder, vb).map(drop).map_err(Into::into))?;
     let sum = |sizes: &BTreeMap<String, u64>, of: &dyn Fn(&str) -> bool| {
         sizes.iter().filter(|(name, _)| of(name)).map(|(_, size)| size).sum::<u64>()
     };
-    let network = |name, sizes: &BTreeMap<String, u64>, frozen: bool, learns: &dyn Fn(&str) -> bool| Network {
-        name,
-        parameters: sum(sizes, &|_| true),
-        trained: if frozen { 0 } else { sum(sizes, learns) },
-        frozen,
+    let network = |name, sizes: &BTreeMap<String, u64>, stays: &dyn Fn(&str) -> bool, learns: &dyn Fn(&str) -> bool| {
+        let averaged = sum(sizes, &|name| !stays(name));
+        Network {
+            name,
+            parameters: sum(sizes, &|_| true),
+            trained: sum(sizes, &|name| !stays(name) && learns(name)),
+            averaged,
+            frozen: averaged == 0,
+        }
     };
+    let freeze = Freeze::of(&config.transformer).map_err(|problem| anyhow!("transformer.freeze {problem}"))?;
     Ok([
-        network("tokenizer", &tokenizer, config.tokenizer.steps == 0, &|name| name != CODEBOOK),
-        network("transformer", &transformer, false, &|name| !shapes.transformer.is_unused(name)),
-        network("text encoder", &text, config.transformer.text.frozen, &|_| true),
+        network("tokenizer", &tokenizer, &|_| config.tokenizer.steps == 0, &|name| name != CODEBOOK),
+        network("transformer", &transformer, &|name| freeze.holds(name), &|name| !shapes.transformer.is_unused(name)),
+        network("text encoder", &text, &|name| freeze.holds(name), &|_| true),
     ])
 }
 
 /// Sizes by tensor name of what a network asks for while it is built.
-fn counted(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<BTreeMap<String, u64>> {
+pub(crate) fn tensor_sizes(build: impl FnOnce(VarBuilder<'static>) -> Result<()>) -> Result<BTreeMap<String, u64>> {
     let counter = Counter::default();
     build(VarBuilder::from_backend(Box::new(counter.clone()), DType::F32, Device::Cpu))?;
     let sizes = counter.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -39,15 +39,15 @@ impl fmt::Display for Plan {
                 if network.frozen { "  as it is" } else { "" }
             )?;
         }
-        let [tokenizer, transformer] = &self.stages;
-        self.stage(f, tokenizer)?;
-        let encode = &self.encode;
-        writeln!(f, "\n  stage encode: {} grids of {} tokens", grouped(encode.grids as u64), encode.tokens)?;
-        writeln!(f, "    disk        {} of tokens", readable(encode.bytes))?;
-        if let Some((seconds, grid)) = encode.seconds.zip(encode.grid) {
-            writeln!(f, "    time        about {} ({:.1} ms a grid)", time(seconds), grid.seconds * 1e3)?;
+        for stage in &self.stages {
+            self.stage(f, stage)?;
+            let Some(encode) = self.encode.filter(|_| stage.stage == "tokenizer") else { continue };
+            writeln!(f, "\n  stage encode: {} grids of {} tokens", grouped(encode.grids as u64), encode.tokens)?;
+            writeln!(f, "    disk        {} of tokens", readable(encode.bytes))?;
+            if let Some((seconds, grid)) = encode.seconds.zip(encode.grid) {
+                writeln!(f, "    time        about {} ({:.1} ms a grid)", time(seconds), grid.seconds * 1e3)?;
+            }
         }
-        self.stage(f, transformer)?;
         writeln!(f)?;
         if let Some(available) = self.available_bytes {
             write!(f, "  memory left   {} on this machine", readable(available))?;
@@ -57,7 +57,11 @@ impl fmt::Display for Plan {
             }
             // On a GPU the stage is in its memory, not here: then this says too much rather than too little.
             if self.needed_bytes() > available {
-                writeln!(f, "  TOO MUCH      films and the larger stage need about {}", readable(self.needed_bytes()))?;
+                writeln!(
+                    f,
+                    "  TOO MUCH      films and the largest stage need about {}",
+                    readable(self.needed_bytes())
+                )?;
             }
         }
         match (self.seconds, &self.not_measured) {

@@ -125,6 +125,7 @@ pub fn prepare(options: &DicomOptions, target: &Target) -> Result<Report, Prepar
                 impression: film.texts.impression,
                 findings: film.texts.findings,
                 labels: film.texts.labels,
+                uncertain: Vec::new(),
                 text_origin: film.texts.text_origin,
                 source: options.source.clone(),
                 licence: options.licence.clone(),

@@ -7,6 +7,7 @@
 //! left_out.json            films that were left out because they cannot be used, where there are any
 //! tokens/                  the token cache
 //! transformer/             the same
+//! classifier/              the same, without samples; where the run has that stage
 //! bundle/                  the exported model
 //! lock                     held while a trainer works here
 //! ```

@@ -17,6 +17,7 @@ mod waits;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use directory::{RunDirectory, RunDirectoryError};
+pub(crate) use disk::write_synced;
 pub use guard::{Failure, Guard};
 pub use journal::{Journal, Pace, Subject};
 pub use metrics::MetricsLog;

@@ -1,9 +1,15 @@
-//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `export`. Each resumes from its last checkpoint.
+//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `decoder` and `classifier` where
+//! there are such, `export`. Each resumes from its last checkpoint.
 
+mod adversary;
+pub mod classifier;
+mod decoder;
 pub mod encode;
 pub mod export;
 mod left_out;
+mod picture_loss;
 pub mod tokenizer;
+mod training_loop;
 pub mod transformer;
 
 #[cfg(test)]
@@ -17,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
 use crate::data::{FilmSet, OnBadFilms};
+use crate::optim::{Alone, Reduce};
 use crate::run::disk::advised;
 use crate::run::{Guard, RunDirectory, StopSignal};
 
@@ -32,6 +39,8 @@ pub struct Stage<'a> {
     pub device: &'a Device,
     /// Whether to save and stop.
     pub stop: &'a StopSignal,
+    /// The processes that train together.
+    pub reduce: &'a dyn Reduce,
     /// Failures that a test asks for.
     fault: Option<&'a Fault>,
 }
@@ -77,17 +86,55 @@ fn run_with(
         films.val.len(),
         films.side
     );
-    let stage = Stage { config, films: &films, directory: &directory, device, stop, fault };
-    let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
-    let Some(tokens) = encode::tokens(&stage, &tokenizer).context("stage encode")? else {
+    let stage = Stage { config, films: &films, directory: &directory, device, stop, reduce: &Alone, fault };
+    let outcome = if config.makes_pictures() { pictures(&stage)? } else { classifier_alone(&stage)? };
+    if outcome == Outcome::Done {
+        eprintln!("bundle: {}", directory.bundle().display());
+    }
+    Ok(outcome)
+}
+
+/// The stages of a run that makes pictures.
+fn pictures(stage: &Stage<'_>) -> Result<Outcome> {
+    let Some(tokenizer) = tokenizer::train(stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
+    let Some(tokens) = encode::tokens(stage, &tokenizer).context("stage encode")? else {
         return Ok(Outcome::Stopped);
     };
-    let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
+    let Some(trained) = transformer::train(stage, &tokenizer, &tokens).context("stage transformer")? else {
+        return Ok(Outcome::Stopped);
+    };
+    let tokenizer = match &stage.config.decoder {
+        Some(decoder) => {
+            let tuned = decoder::train(stage, decoder, &tokenizer, &tokens, &trained).context("stage decoder")?;
+            let Some(tuned) = tuned else { return Ok(Outcome::Stopped) };
+            tuned
+        }
+        None => tokenizer,
+    };
+    let classifier = match &stage.config.classifier {
+        Some(section) => {
+            let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
+                return Ok(Outcome::Stopped);
+            };
+            Some(classifier)
+        }
+        None => None,
+    };
+    eprintln!("stage export: begins");
+    export::export(stage, &tokenizer, &trained, classifier.as_ref(), &stage.directory.bundle())
+        .context("stage export")?;
+    Ok(Outcome::Done)
+}
+
+/// The stages of a run of a classifier alone.
+fn classifier_alone(stage: &Stage<'_>) -> Result<Outcome> {
+    let section =
+        stage.config.classifier.as_ref().context("the run has no stage: no [tokenizer] and no [classifier]")?;
+    let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
         return Ok(Outcome::Stopped);
     };
     eprintln!("stage export: begins");
-    export::export(&stage, &tokenizer, &trained).context("stage export")?;
-    eprintln!("bundle: {}", directory.bundle().display());
+    classifier::export(stage, &classifier).context("stage export")?;
     Ok(Outcome::Done)
 }
 

@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use raygen_client::wire::{Image, ScoreItem, score_item};
-use raygen_manifest::{Film, Manifest, Split};
+use raygen_client::wire::{self, Image, ScoreItem, score_item};
+use raygen_manifest::{Film, Manifest, Split, View};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 
@@ -101,10 +101,21 @@ fn item(film: Film) -> Result<ScoreItem, String> {
     let data = fs::read(&film.path).map_err(|error| format!("{}: cannot be read: {error}", film.path.display()))?;
     Ok(ScoreItem {
         labels: film.labels.names(),
+        view: view(film.view).into(),
         id: film.id,
         impression: film.impression.unwrap_or_default(),
         target: Some(score_item::Target::Image(Image { data, ..Image::default() })),
     })
+}
+
+fn view(view: Option<View>) -> wire::View {
+    match view {
+        None => wire::View::Unspecified,
+        Some(View::AP) => wire::View::Ap,
+        Some(View::PA) => wire::View::Pa,
+        Some(View::Lateral) => wire::View::Lateral,
+        Some(View::Frontal) => wire::View::Frontal,
+    }
 }
 
 #[cfg(test)]
@@ -126,8 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_films_of_a_split_with_an_impression_are_sent_in_order() -> TestResult {
-        let manifest =
-            "path,split,impression,labels\na,val,Edema.,Edema\nb,train,X.,\nc,val,,\nd,val,Clear.,No Finding\n";
+        let manifest = "path,split,view,impression,labels\na,val,PA,Edema.,Edema\nb,train,,X.,\nc,val,,,\nd,val,,Clear.,No Finding\n";
         // Films that are not sent need not be there.
         let folder = folder(manifest, &["a", "d"])?;
         let films = Films::select(&folder.path().join("films.csv"), SplitName::Val, Output::new(true));
@@ -138,6 +148,7 @@ mod tests {
         let sent: Vec<_> =
             items.iter().map(|item| (item.id.as_str(), item.impression.as_str(), item.labels.join(";"))).collect();
         assert_eq!(sent, [("a", "Edema.", "Edema".to_owned()), ("d", "Clear.", "No Finding".to_owned())]);
+        assert_eq!((items[0].view(), items[1].view()), (wire::View::Pa, wire::View::Unspecified));
         assert_eq!(reader.failure(), None);
         Ok(())
     }

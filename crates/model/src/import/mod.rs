@@ -9,6 +9,7 @@ mod densenet;
 mod error;
 mod expected;
 mod list;
+mod lpips;
 mod pickle;
 mod safetensors;
 mod small_file;
@@ -26,6 +27,7 @@ pub use self::{
     densenet::{DenseNetOptions, ImportedDenseNet, densenet},
     error::ImportError,
     list::{TensorInfo, list_tensors},
+    lpips::lpips,
     stored::Element,
     text_encoder::{ImportedTextEncoder, TextEncoderFolder, text_encoder},
     transformer::{ImportedTransformer, TransformerOptions, transformer},

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::text::TextTokens;
-use crate::transformer::Context;
+use crate::transformer::{Context, View};
 
 use super::{Model, ModelError};
 
@@ -13,6 +13,8 @@ pub struct Condition {
     pub(super) context: Context,
     /// Padded length of the text: rows of one length share a forward.
     pub(super) tokens: usize,
+    /// The view that was asked for.
+    pub(super) view: Option<View>,
 }
 
 impl Condition {
@@ -42,15 +44,28 @@ impl Model {
         Ok(self.tokenizer()?.tokenize(text)?)
     }
 
-    /// What the transformer reads of a text.
+    /// What the transformer reads of a text, for a picture of the model's default view.
     ///
     /// # Errors
     /// The model has no text encoder or no transformer, or the computation failed.
     pub fn condition(&self, text: &TextTokens) -> Result<Condition, ModelError> {
+        self.condition_of_view(text, None)
+    }
+
+    /// The same for a picture of `view`; without one, of the model's default.
+    ///
+    /// # Errors
+    /// As [`Self::condition`]; the model was not trained on films of this view, or knows no views at all.
+    pub fn condition_of_view(&self, text: &TextTokens, view: Option<View>) -> Result<Condition, ModelError> {
         let transformer = self.transformer()?;
+        if let Some(view) = view
+            && !self.info.knows_view(view)
+        {
+            return Err(ModelError::UnknownView { view, trained: self.info.views.clone() });
+        }
         let (features, mask) = self.features(text)?;
-        let context = transformer.context(&features, &mask)?;
-        Ok(Condition { context, tokens: text.ids.len() })
+        let context = transformer.context_of_views(&features, &mask, &[view])?;
+        Ok(Condition { context, tokens: text.ids.len(), view })
     }
 
     /// The condition of the empty text, computed once.
@@ -58,11 +73,20 @@ impl Model {
     /// # Errors
     /// As [`Self::condition`].
     pub fn null_condition(&self) -> Result<Condition, ModelError> {
-        if let Some(condition) = self.null.get() {
+        self.null_condition_of_view(None)
+    }
+
+    /// The same for a picture of `view`, computed once for each: guidance moves away from the empty text, not from the view.
+    ///
+    /// # Errors
+    /// As [`Self::condition_of_view`].
+    pub fn null_condition_of_view(&self, view: Option<View>) -> Result<Condition, ModelError> {
+        let place = view.map_or(0, |view| view.index() as usize + 1);
+        if let Some(condition) = self.null[place].get() {
             return Ok(condition.clone());
         }
-        let condition = self.condition(&self.tokenize("")?)?;
-        Ok(self.null.get_or_init(|| condition).clone())
+        let condition = self.condition_of_view(&self.tokenize("")?, view)?;
+        Ok(self.null[place].get_or_init(|| condition).clone())
     }
 
     /// The text encoder's last hidden state, without pads.

@@ -4,6 +4,7 @@ use crate::bundle::{BundleError, Component};
 use crate::image::ImageError;
 use crate::sampler::SamplingError;
 use crate::text::TextError;
+use crate::transformer::View;
 
 /// An answer that a model cannot give.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,14 @@ pub enum ModelError {
         /// Tokens allowed.
         limit: usize,
     },
+    /// A view that the model has not learnt.
+    #[error("this model has not learnt the view {view}; it knows {}", named(.trained))]
+    UnknownView {
+        /// The view asked for.
+        view: View,
+        /// Those that it knows.
+        trained: Vec<View>,
+    },
     /// The network's answer is not a number.
     #[error("the {component} returned a number that is not finite for row {row}")]
     NotFinite {
@@ -66,6 +75,13 @@ pub enum ModelError {
     /// A computation failed: out of memory, or a lost device.
     #[error("the computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+}
+
+fn named(views: &[View]) -> String {
+    if views.is_empty() {
+        return "none".to_owned();
+    }
+    views.iter().map(|view| view.name()).collect::<Vec<_>>().join(", ")
 }
 
 impl ModelError {

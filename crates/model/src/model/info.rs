@@ -4,6 +4,7 @@ use candle_core::{DType, Device};
 
 use crate::bundle::{Bundle, Component};
 use crate::sampler::SamplingParams;
+use crate::transformer::View;
 
 /// Facts about a loaded model.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,10 @@ pub struct ModelInfo {
     pub max_text_tokens: usize,
     /// Whether texts were dropped in training, so that guidance works.
     pub supports_guidance: bool,
+    /// Views that can be asked for: those of its training films; none where it knows no views.
+    pub views: Vec<View>,
+    /// The view of a picture where none is asked for; none where it knows no views.
+    pub default_view: Option<View>,
     /// Defaults of its sampling.
     pub sampling: SamplingParams,
     /// Findings it was trained on.
@@ -49,6 +54,7 @@ impl ModelInfo {
             (None, Some(vqgan)) => vqgan.codebook_size,
             (None, None) => 0,
         };
+        let views = components.transformer.as_ref().and_then(|transformer| transformer.views());
         let licence = config.provenance.get("licence").and_then(|value| value.as_str()).unwrap_or_default();
         Self {
             digest: bundle.digest().to_owned(),
@@ -60,6 +66,8 @@ impl ModelInfo {
             mask_token_id: codebook_size as u32,
             max_text_tokens: config.text.max_tokens,
             supports_guidance: config.text.condition_dropout,
+            views: views.map(|views| views.trained.clone()).unwrap_or_default(),
+            default_view: views.map(|views| views.default),
             sampling: config.sampling.clone(),
             supported_terms: config.text.supported_terms.clone(),
             licence: licence.to_owned(),
@@ -67,6 +75,11 @@ impl ModelInfo {
             device: device_name(device),
             dtype: dtype.as_str().to_owned(),
         }
+    }
+
+    /// Whether a picture of this view can be asked for.
+    pub fn knows_view(&self, view: View) -> bool {
+        self.views.contains(&view)
     }
 
     /// Positions of its grid.

@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, BundleError, Component, TOKENIZER_FILE};
 use crate::densenet::DenseNet;
 use crate::text::TextTokenizer;
 use crate::text_encoder::TextEncoder;
-use crate::transformer::Transformer;
+use crate::transformer::{Transformer, View};
 use crate::vqgan::VqGan;
 
 use super::patches::Patches;
@@ -24,8 +24,8 @@ pub struct Model {
     vqgan: Option<VqGan>,
     transformer: Option<Transformer>,
     text: Option<(TextTokenizer, TextEncoder)>,
-    /// The condition of the empty text, once it was asked for.
-    pub(super) null: OnceLock<Condition>,
+    /// The conditions of the empty text, once they were asked for: of the default view, then of each.
+    pub(super) null: [OnceLock<Condition>; 1 + View::ALL.len()],
     /// What each id looks like, as far as it was measured.
     pub(super) patches: Mutex<Patches>,
 }
@@ -83,7 +83,7 @@ impl Model {
             vqgan,
             transformer,
             text,
-            null: OnceLock::new(),
+            null: Default::default(),
             patches: Mutex::default(),
         })
     }

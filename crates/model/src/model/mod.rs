@@ -12,5 +12,6 @@ mod step;
 
 pub use condition::{Condition, Embedding};
 pub use error::ModelError;
+pub use generate::Row;
 pub use info::ModelInfo;
 pub use load::Model;

@@ -46,6 +46,10 @@ pub enum Purpose {
     ValidationMask = 15,
     /// Which tokens of a full grid are decided anew.
     Refinement = 16,
+    /// Which films of an epoch get a mask of whole regions, and which regions.
+    RegionMask = 17,
+    /// Whether a film is mirrored in training.
+    Mirror = 18,
 }
 
 /// All random numbers of one purpose under one seed.

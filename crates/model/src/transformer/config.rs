@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{local, published};
+use super::{Views, local, published};
 use crate::config::{InvalidConfig, check_codebook, check_divides, check_layers, check_size};
 
 /// Configuration of a [`Transformer`](super::Transformer), tagged by `variant` in `config.json`.
@@ -81,6 +81,10 @@ pub struct RaygenConfig {
     /// Whether the pads of a text are left out of attention. True for everything we train.
     #[serde(default = "yes")]
     pub pad_mask: bool,
+    /// What it knows of views. Where there is something, an embedding of the view stands before the words of each text, and is
+    /// never left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<Views>,
 }
 
 /// What stands between the two dense layers of a feed-forward block (published variant).
@@ -159,6 +163,14 @@ impl TransformerConfig {
         u32::try_from(self.codebook_size()).unwrap_or(u32::MAX)
     }
 
+    /// What it knows of views, if it knows any.
+    pub fn views(&self) -> Option<&Views> {
+        match self {
+            Self::Published(_) => None,
+            Self::Raygen(config) => config.views.as_ref(),
+        }
+    }
+
     /// Whether the pads of a text are left out of attention.
     pub fn pad_mask(&self) -> bool {
         match self {
@@ -208,6 +220,9 @@ impl RaygenConfig {
     fn validate_grid(&self) -> Result<(), InvalidConfig> {
         check_size("grid_side", self.grid_side)?;
         check_size("token_width", self.token_width)?;
+        if let Some(views) = &self.views {
+            views.validate()?;
+        }
         if self.local_blocks > 0 {
             check_layers("local_blocks", self.local_blocks)?;
             check_divides("token_width", self.token_width, "the groups of a local block", local::GROUPS)?;

@@ -82,6 +82,7 @@ mod tests {
             text_width: 8,
             max_text_tokens: 4,
             pad_mask: true,
+            views: None,
         };
         let eye = Tensor::eye(8, DType::F32, &Device::Cpu)?;
         let zeros = |size: usize| Tensor::zeros(size, DType::F32, &Device::Cpu);

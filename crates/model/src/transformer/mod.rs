@@ -12,6 +12,7 @@ mod merge;
 mod published;
 mod raygen;
 mod text_norm;
+mod view;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -23,6 +24,7 @@ pub use self::{
     dropout::AttentionDropout,
     initialise::initialise_from_codebook,
     text_norm::normalise_text,
+    view::{View, Views},
 };
 use self::{published::Published, raygen::Raygen};
 
@@ -82,6 +84,25 @@ impl Transformer {
         match &self.network {
             Network::Published(network) => network.context(features, mask),
             Network::Raygen(network) => network.context(features, mask),
+        }
+    }
+
+    /// As [`context`](Self::context), each text with the view that its picture shall have; where none is named, the model's
+    /// default. With a model that knows no views, none may be named.
+    ///
+    /// # Errors
+    /// As [`context`](Self::context); another number of views than of texts.
+    pub fn context_of_views(&self, features: &Tensor, mask: &Tensor, views: &[Option<View>]) -> Result<Context> {
+        self.check_features(features, Some(mask))?;
+        if views.len() != features.dim(0)? {
+            candle_core::bail!("{} views came for {} texts", views.len(), features.dim(0)?);
+        }
+        match &self.network {
+            Network::Raygen(network) if self.config.views().is_some() => {
+                network.context_of_views(features, Some(mask), views)
+            }
+            _ if views.iter().all(Option::is_none) => self.context(features, mask),
+            _ => candle_core::bail!("a view was named to a transformer that knows none"),
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
     dropout::{AttentionDropout, LayerDropout},
     local::LocalBlocks,
     merge::TokenMerge,
+    view::View,
 };
 use crate::dense::{Dense, DenseInit};
 
@@ -29,10 +30,19 @@ pub(super) struct Raygen {
     merge: Option<TokenMerge>,
     text_norm: LayerNorm,
     text_projector: Dense,
+    views: Option<ViewTable>,
     layers: Vec<Layer>,
     norm: LayerNorm,
     local_out: LocalBlocks,
     final_dense: Dense,
+}
+
+/// One vector for each view.
+#[derive(Debug, Clone)]
+struct ViewTable {
+    /// [views, width], views in the order of [`View::ALL`]
+    embedding: Tensor,
+    default: View,
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +78,17 @@ impl Raygen {
                 DenseInit::Xavier,
                 &vb.pp("text_projector"),
             )?,
+            views: match &config.views {
+                Some(views) => Some(ViewTable {
+                    embedding: vb.pp("view_embedding").get_with_hints(
+                        (View::ALL.len(), config.width),
+                        "weight",
+                        normal,
+                    )?,
+                    default: views.default,
+                }),
+                None => None,
+            },
             layers,
             norm: LayerNorm::new(config.width, NORM_EPS, transformer.pp("norm"))?,
             local_out: local("local_out")?,
@@ -80,12 +101,26 @@ impl Raygen {
         })
     }
 
-    /// Text states [batch, tokens, text_width] to keys and values.
+    /// Text states [batch, tokens, text_width] to keys and values; of the default view, where the model knows views.
     pub(super) fn context(&self, features: &Tensor, mask: Option<&Tensor>) -> Result<Context> {
+        self.context_of_views(features, mask, &vec![None; features.dim(0)?])
+    }
+
+    /// The same, each text with its view; without one, the default. A model that knows none passes over them.
+    pub(super) fn context_of_views(
+        &self,
+        features: &Tensor,
+        mask: Option<&Tensor>,
+        views: &[Option<View>],
+    ) -> Result<Context> {
         let text = self.text_projector.forward(&self.text_norm.forward(features)?)?;
+        let (text, mask) = match &self.views {
+            Some(table) => table.before(&text, mask, views)?,
+            None => (text, mask.cloned()),
+        };
         let layers =
             self.layers.iter().map(|layer| layer.cross_attention.keys_values(&text)).collect::<Result<Vec<_>>>()?;
-        let key_mask = match mask {
+        let key_mask = match &mask {
             Some(mask) if self.pad_mask => Some(additive_mask(mask)?),
             _ => None,
         };
@@ -110,6 +145,20 @@ impl Raygen {
             None => self.local_out.forward(&x)?,
         };
         self.final_dense.forward(&x)
+    }
+}
+
+impl ViewTable {
+    /// Texts [batch, tokens, width] with their views before them, and the mask that goes with it.
+    fn before(&self, text: &Tensor, mask: Option<&Tensor>, views: &[Option<View>]) -> Result<(Tensor, Option<Tensor>)> {
+        let rows: Vec<u32> = views.iter().map(|view| view.unwrap_or(self.default).index()).collect();
+        let rows = Tensor::from_vec(rows, (views.len(), 1), text.device())?;
+        let text = Tensor::cat(&[&raygen_nn::embedding(&self.embedding, &rows)?, text], 1)?;
+        let mask = match mask {
+            Some(mask) => Some(Tensor::cat(&[&mask.narrow(1, 0, 1)?.ones_like()?, mask], 1)?),
+            None => None,
+        };
+        Ok((text, mask))
     }
 }
 

@@ -45,8 +45,8 @@ impl Decoder {
         })
     }
 
-    /// [batch, z_channels, h, w] to [batch, out_channels, h · 2^(levels - 1), w · 2^(levels - 1)].
-    pub(super) fn forward(&self, latent: &Tensor) -> Result<Tensor> {
+    /// [batch, z_channels, h, w] to [batch, channels of level 0, h · 2^(levels - 1), w · 2^(levels - 1)].
+    pub(super) fn before_last_layer(&self, latent: &Tensor) -> Result<Tensor> {
         let mut x = self.middle.forward(&self.conv_in.forward(latent)?)?;
         for (blocks, up) in &self.levels {
             x = blocks.forward(&x)?;
@@ -54,6 +54,11 @@ impl Decoder {
                 x = up.forward(&x)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward_silu(&x)?)
+        self.norm_out.forward_silu(&x)
+    }
+
+    /// The last convolution: [batch, channels of level 0, H, W] to [batch, out_channels, H, W].
+    pub(super) fn last_layer(&self, maps: &Tensor) -> Result<Tensor> {
+        self.conv_out.forward(maps)
     }
 }

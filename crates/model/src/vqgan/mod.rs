@@ -96,7 +96,25 @@ impl VqGan {
     /// # Errors
     /// A latent of another shape.
     pub fn decode_latent(&self, latent: &Tensor) -> Result<Tensor> {
-        self.decoder.forward(&self.post_quant_conv.forward(latent)?)
+        self.last_layer(&self.before_last_layer(latent)?)
+    }
+
+    /// Codes [batch, embed_dim, h, w] to what the decoder's last convolution reads, [batch, channels, height, width].
+    /// Differentiable.
+    ///
+    /// # Errors
+    /// A latent of another shape.
+    pub fn before_last_layer(&self, latent: &Tensor) -> Result<Tensor> {
+        self.decoder.before_last_layer(&self.post_quant_conv.forward(latent)?)
+    }
+
+    /// The decoder's last convolution, from what [`before_last_layer`](Self::before_last_layer) gives to images: what an
+    /// adversarial loss is balanced at (Esser et al. 2021, equation 7).
+    ///
+    /// # Errors
+    /// Maps of another number of channels.
+    pub fn last_layer(&self, maps: &Tensor) -> Result<Tensor> {
+        self.decoder.last_layer(maps)
     }
 
     /// Images [batch, channels, height, width] in [-1, 1] to ids [batch, h, w], u32.

@@ -62,6 +62,7 @@ pub(crate) fn config(channels: usize) -> BundleConfig {
                 text_width: 12,
                 max_text_tokens: 32,
                 pad_mask: true,
+                views: None,
             })),
             text_encoder: Some(encoder(vocabulary)),
             classifier: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use raygen_model::image::Picture;
 use raygen_model::random::{Purpose, Randomness, shuffle};
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 use raygen_proto::v1::score_request::ScoreItem;
 use raygen_proto::v1::score_request::score_item::Target;
 
@@ -37,6 +38,7 @@ enum Source {
 /// A film as a grid, with its masks.
 pub(super) struct Film {
     pub(super) id: String,
+    view: Option<View>,
     ids: Vec<u32>,
     /// Masked positions for each ratio.
     masks: Vec<Vec<usize>>,
@@ -71,6 +73,7 @@ fn check(
         violations.add("item.id", Reason::FieldInvalid, description);
     }
     let tokens = violations.keep(validate::impression("item.impression", &item.impression, model));
+    let view = violations.keep(validate::view_of_film("item.view", item.view, model)).flatten();
     let film = match &item.target {
         None => {
             violations.add("item.target", Reason::FieldInvalid, "is missing; send an image or a grid");
@@ -86,7 +89,7 @@ fn check(
     match (tokens, film) {
         (Some(tokens), Some(film)) => {
             let key = key_of(&item.id, index);
-            Ok(Prepared { id: item.id, text: Text { text: item.impression, tokens }, key, film })
+            Ok(Prepared { id: item.id, text: Text { text: item.impression, tokens, view }, key, film })
         }
         _ => Err(ApiError::Internal("a wrong field was not refused".to_owned())),
     }
@@ -122,7 +125,7 @@ pub(super) async fn matched(
         }
     };
     let masks = config.mask_ratios.iter().map(|ratio| mask(ids.len(), *ratio, config.seed, key)).collect();
-    let film = Film { id, ids, masks, psnr };
+    let film = Film { id, view: text.view, ids, masks, psnr };
     let right = under(api, config, deadline, &film, text.tokens).await?;
     Ok(Matched { film, right })
 }
@@ -138,7 +141,8 @@ pub(super) async fn under(
     let rows: Vec<ScoreRow> =
         film.masks.iter().map(|masked| ScoreRow { ids: film.ids.clone(), masked: masked.clone(), text: 0 }).collect();
     let ticket = api.engine.enter(Work::ONE).await?;
-    let work = move |model: &LoadedModel| score_rows(model, &[tokens], &rows);
+    let view = film.view;
+    let work = move |model: &LoadedModel| score_rows(model, &[tokens], view, &rows);
     Ok(api.engine.call(ticket, Arc::clone(&config.model), deadline.instant(), work).await?)
 }
 

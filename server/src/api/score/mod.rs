@@ -8,6 +8,7 @@ mod summary;
 use std::sync::Arc;
 
 use raygen_model::text::TextTokens;
+use raygen_model::transformer::View;
 use raygen_proto::v1;
 use raygen_proto::v1::score_request::{Message, ScoreItem};
 use raygen_proto::v1::score_response::{Event, ItemScore, RatioScore, Summary};
@@ -43,11 +44,12 @@ struct Scoring {
     items: u64,
 }
 
-/// An impression, and what the model reads of it.
+/// An impression, what the model reads of it, and the view of its film.
 #[derive(Clone)]
 struct Text {
     text: String,
     tokens: TextTokens,
+    view: Option<View>,
 }
 
 /// Why a scoring ended before its summary.

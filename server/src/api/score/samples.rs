@@ -32,6 +32,7 @@ pub(super) async fn send(
         model: Arc::clone(model),
         text: text.tokens.clone(),
         negative: None,
+        view: text.view,
         params: SamplingParams { seed, ..config.sampling.clone() },
         starts: vec![vec![info.codebook_size; info.positions()]; config.samples_per_item as usize],
         preview: Preview::None,

@@ -71,7 +71,8 @@ pub fn prepare(options: &MimicOptions, target: &Target) -> Result<Report, Prepar
             out.drop(Reason::NotFirstOfStudy, name);
             continue;
         }
-        let labels = match options.labels.judge(tables.labels.get(&image.study)) {
+        let study = tables.labels.get(&image.study);
+        let labels = match options.labels.judge(study) {
             Ok(labels) => labels,
             Err(reason) => {
                 out.drop(reason, name);
@@ -102,6 +103,7 @@ pub fn prepare(options: &MimicOptions, target: &Target) -> Result<Report, Prepar
             impression: texts.impression,
             findings: texts.findings,
             labels,
+            uncertain: options.labels.uncertain(study),
             text_origin: texts.text_origin,
             source: SOURCE.to_owned(),
             licence: LICENCE.to_owned(),

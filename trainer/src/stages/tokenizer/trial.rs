@@ -9,7 +9,7 @@ use super::{Tokenizer, Training, build, in_channels, network_config};
 use crate::config::RunConfig;
 
 /// A fresh tokenizer at its first steps.
-pub(crate) struct Trial {
+pub struct Trial {
     config: RunConfig,
     training: Training,
     images: Tensor,
@@ -20,13 +20,26 @@ pub(crate) struct Trial {
 
 impl Trial {
     /// Steps of `batch` films each.
-    pub(crate) fn new(config: &RunConfig, batch: usize, device: &Device) -> Result<Self> {
-        let training = Training::new(config, &network_config(config), None, device)?;
+    ///
+    /// # Errors
+    /// Where a network cannot be built.
+    pub fn new(config: &RunConfig, batch: usize, device: &Device) -> Result<Self> {
+        let losses = Training::losses(config, device)?;
+        let training = Training::new(config, &network_config(config), None, losses, device)?;
         Ok(Self { config: config.clone(), training, images: noise(config, batch, device)?, step: 0 })
     }
 
+    /// Numbers in all tensors.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.training.parameter_count()
+    }
+
     /// Forward, backward and update.
-    pub(crate) fn step(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the step fails as one of a run would.
+    pub fn step(&mut self) -> Result<()> {
         let config = &self.config.tokenizer;
         self.training.step(config, &self.images, self.step, config.optimiser.learning_rate)?;
         self.step += 1;
@@ -37,7 +50,8 @@ impl Trial {
 /// A tokenizer that has learnt nothing.
 pub(crate) fn untrained(config: &RunConfig, device: &Device) -> Result<Tokenizer> {
     let shape = network_config(config);
-    let tensors: BTreeMap<String, Tensor> = Training::new(config, &shape, None, device)?.exported();
+    let losses = Training::losses(config, device)?;
+    let tensors: BTreeMap<String, Tensor> = Training::new(config, &shape, None, losses, device)?.exported();
     let network = build(&shape, &tensors, device)?;
     Ok(Tokenizer { config: shape, tensors, network, fingerprint: String::new(), validation_psnr: 0.0 })
 }

@@ -4,13 +4,16 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use raygen_model::random::{Purpose, Randomness, below, shuffle, uniform};
 use raygen_model::text::{TextTokenizer, TextTokens};
+use raygen_model::transformer::View;
 
 use crate::config::{MaskCount, PlateauMasks, TransformerStageConfig};
-use crate::data::{FilmOrder, FilmSet};
+use crate::data::{FilmOrder, FilmSet, class_weights, told};
+use crate::optim::Reduce;
 use crate::stages::Stage;
 use crate::stages::encode::Tokens;
 
 use super::Shapes;
+use super::regions::Regions;
 
 /// Shares of the positions masked in validation; each film is scored at each.
 const VALIDATION_RATIOS: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
@@ -27,6 +30,10 @@ pub struct MaskedBatch {
     pub text_ids: Tensor,
     /// [batch, text tokens] f32, 1 for a word piece and 0 for a pad.
     pub text_mask: Tensor,
+    /// View of each row; none where the model knows no views.
+    pub views: Vec<Option<View>>,
+    /// Hidden positions of all rows.
+    pub masked: usize,
     /// Film and epoch of each row in training; empty elsewhere.
     pub places: Vec<(u64, u64)>,
 }
@@ -38,6 +45,9 @@ pub(super) struct Batches<'a> {
     config: &'a TransformerStageConfig,
     device: &'a Device,
     order: FilmOrder,
+    /// Which of the processes takes which films of a step.
+    reduce: &'a dyn Reduce,
+    regions: Regions,
     masks: Randomness,
     validation_masks: Randomness,
     dropout: Randomness,
@@ -45,6 +55,8 @@ pub(super) struct Batches<'a> {
     /// The texts of the films, and the empty text, all as long as the longest, or as the model pads them.
     texts: Vec<PaddedText>,
     empty: PaddedText,
+    /// Views of the films, where the model is told them.
+    views: Option<Vec<View>>,
 }
 
 /// A text, padded.
@@ -59,6 +71,7 @@ struct Row<'b> {
     grid: &'b [u16],
     hidden: Vec<bool>,
     text: &'b PaddedText,
+    view: Option<View>,
 }
 
 // === impl Batches ===
@@ -97,37 +110,44 @@ impl<'a> Batches<'a> {
             tokens,
             config,
             device: stage.device,
-            order: FilmOrder::new(stage.config.seed, stage.films.train.len()),
+            order: order(stage),
+            reduce: stage.reduce,
+            regions: Regions::new(stage.config.seed, config.region_masks, tokens.positions),
             masks: Randomness::new(stage.config.seed, Purpose::Mask),
             dropout: Randomness::new(stage.config.seed, Purpose::ConditionDropout),
             validation_masks: Randomness::new(stage.config.seed, Purpose::ValidationMask),
             mask_id: shapes.transformer.mask_id(),
             texts: encoded.iter().map(|t| PaddedText::new(t, length)).collect(),
             empty: PaddedText::new(&empty, length),
+            views: shapes.transformer.views().map(|_| stage.films.texts.iter().map(|film| told(film.view)).collect()),
         })
     }
 
-    /// The batch of training step `step` (from 0).
+    /// The batches of training step `step` (from 0), this process's share of them.
     ///
     /// # Errors
     /// Where a tensor cannot be made.
-    pub(super) fn train(&mut self, step: u64) -> Result<MaskedBatch> {
-        let places: Vec<(usize, u64)> = self
-            .order
-            .batch(step, self.config.batch)
-            .into_iter()
-            .map(|(place, epoch)| (self.films.train[place], epoch))
-            .collect();
+    pub(super) fn train(&mut self, step: u64) -> Result<Vec<MaskedBatch>> {
+        let films = self.config.films_a_step();
+        let first = (step * self.reduce.ranks() as u64 + self.reduce.rank() as u64) * films as u64;
+        let drawn = self.order.draws(first, films).into_iter();
+        let places: Vec<(usize, u64)> = drawn.map(|(place, epoch)| (self.films.train[place], epoch)).collect();
+        places.chunks(self.config.batch).map(|places| self.batch(places)).collect()
+    }
+
+    /// A batch of these films in these epochs.
+    fn batch(&self, places: &[(usize, u64)]) -> Result<MaskedBatch> {
         let rows = places
             .iter()
             .map(|&(film, epoch)| {
                 let mut stream = self.masks.stream(film as u64, epoch);
                 let view = below(&mut stream, self.tokens.views);
-                let hidden = self.hide_some(&mut stream);
+                let region = self.regions.draw(film as u64, epoch);
+                let hidden = region.unwrap_or_else(|| self.hide_some(&mut stream));
                 let dropped =
                     f64::from(uniform(&mut self.dropout.stream(film as u64, epoch))) < self.config.condition_dropout;
                 let text = if dropped { &self.empty } else { &self.texts[film] };
-                Row { grid: self.tokens.grid(film, view), hidden, text }
+                Row { grid: self.tokens.grid(film, view), hidden, text, view: self.view(film) }
             })
             .collect::<Vec<_>>();
         let batch = self.masked(&rows)?;
@@ -136,7 +156,8 @@ impl<'a> Batches<'a> {
 
     /// The epoch (from 0) of the training films that ended when `steps` steps were done, if the last of them ended one.
     pub(super) fn ended_epoch(&self, steps: u64) -> Option<u64> {
-        let epochs = |steps: u64| steps * self.config.batch as u64 / self.films.train.len().max(1) as u64;
+        let films = (self.config.films_a_step() * self.reduce.ranks()) as u64;
+        let epochs = |steps: u64| steps * films / self.films.train.len().max(1) as u64;
         let ended = epochs(steps);
         (steps > 0 && ended > epochs(steps - 1)).then(|| ended - 1)
     }
@@ -157,7 +178,7 @@ impl<'a> Batches<'a> {
             .iter()
             .map(|film| {
                 let hidden = self.hide_some(&mut self.validation_masks.stream(*film as u64, turn));
-                Row { grid: self.tokens.grid(*film, 0), hidden, text: &self.texts[*film] }
+                Row { grid: self.tokens.grid(*film, 0), hidden, text: &self.texts[*film], view: self.view(*film) }
             })
             .collect::<Vec<_>>();
         rows.chunks(self.config.batch).map(|rows| self.masked(rows)).collect()
@@ -186,11 +207,15 @@ impl<'a> Batches<'a> {
                     let count = MaskCount::Round.of(self.tokens.positions, *ratio);
                     let hidden = hide(&mut stream, self.tokens.positions, count);
                     let text = if with_text { &self.texts[*film] } else { &self.empty };
-                    Row { grid: self.tokens.grid(*film, 0), hidden, text }
+                    Row { grid: self.tokens.grid(*film, 0), hidden, text, view: self.view(*film) }
                 })
             })
             .collect::<Vec<_>>();
         rows.chunks(self.config.batch).map(|rows| self.masked(rows)).collect()
+    }
+
+    fn view(&self, film: usize) -> Option<View> {
+        self.views.as_ref().map(|views| views[film])
     }
 
     fn masked(&self, rows: &[Row<'_>]) -> Result<MaskedBatch> {
@@ -208,12 +233,15 @@ impl<'a> Batches<'a> {
             text_ids.extend_from_slice(&row.text.ids);
             text_mask.extend_from_slice(&row.text.mask);
         }
+        let masked = rows.iter().flat_map(|row| &row.hidden).filter(|hidden| **hidden).count();
         Ok(MaskedBatch {
             ids: Tensor::from_vec(ids, (count, positions), self.device)?,
             targets: Tensor::from_vec(targets, (count, positions), self.device)?,
             weights: Tensor::from_vec(weights, (count, positions), self.device)?,
             text_ids: Tensor::from_vec(text_ids, (count, length), self.device)?,
             text_mask: Tensor::from_vec(text_mask, (count, length), self.device)?,
+            views: rows.iter().map(|row| row.view).collect(),
+            masked,
             places: Vec::new(),
         })
     }
@@ -231,6 +259,18 @@ impl PaddedText {
         let mut mask = vec![1.0; real];
         mask.resize(length, 0.0);
         Self { ids, mask }
+    }
+}
+
+/// The order of the training films: each once an epoch, or as often as class balance has it.
+fn order(stage: &Stage<'_>) -> FilmOrder {
+    let (seed, films) = (stage.config.seed, stage.films);
+    match stage.config.transformer.class_balance {
+        0.0 => FilmOrder::new(seed, films.train.len()),
+        balance => {
+            let labels = films.train.iter().map(|film| &films.texts[*film].labels);
+            FilmOrder::weighted(seed, class_weights(labels, balance))
+        }
     }
 }
 

@@ -1,35 +1,43 @@
 //! Stage `transformer`: trains the masked transformer together with its text encoder, on token grids and impressions.
 
 mod batch;
+mod freeze;
+mod layered;
 mod likeness;
 mod network;
+mod regions;
+mod start;
 mod text;
-pub(crate) mod trial;
+pub mod trial;
+mod update;
+#[cfg(test)]
+mod update_tests;
 mod validate;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use candle_core::{Device, Tensor};
 use raygen_model::text::{TextConfig, TextTokenizer};
-use raygen_nn::{cross_entropy, cross_entropy_of_likeness};
 
 use self::batch::{Batches, MaskedBatch};
+pub use self::freeze::Freeze;
 use self::likeness::code_likeness;
 pub use self::network::{Networks, Shapes};
+pub use self::start::{Starts, TransformerStart};
 pub use self::text::TextStart;
 pub(crate) use self::text::check as check_text_start;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
-use super::{Stage, announce, fingerprint, refuse_fewer_steps};
-use crate::config::RunConfig;
-use crate::optim::{AdamW, MovingAverage, Plateau, learning_rate};
-use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
+use super::{Stage, fingerprint};
+use crate::config::{ComputeType, RunConfig};
+use crate::data::{FilmSet, told};
+use crate::optim::{AdamW, MovingAverage, Plateau};
+use crate::run::{Checkpoint, Journal};
 
 /// The stage.
 const NAME: &str = "transformer";
-/// Its validation, to the hook of tests.
-const VALIDATION: &str = "transformer validation";
 /// Group of the plateau rule's state in a checkpoint.
 const PLATEAU: &str = "plateau";
 
@@ -61,6 +69,7 @@ pub fn vocabulary<'t>(config: &RunConfig, impressions: impl Iterator<Item = &'t 
 /// Everything that changes from step to step.
 struct Training {
     networks: Networks,
+    shapes: Shapes,
     optimiser: AdamW,
     average: MovingAverage,
     /// Where the learning rate follows the validation loss.
@@ -69,151 +78,151 @@ struct Training {
     likeness: Option<Tensor>,
 }
 
+/// The networks at work.
+struct Pupil<'a> {
+    stage: &'a Stage<'a>,
+    tokenizer: &'a Tokenizer,
+    shapes: &'a Shapes,
+    text: &'a TextTokenizer,
+    batches: Batches<'a>,
+    training: Training,
+    /// What was judged last.
+    judged: Option<Networks>,
+}
+
 /// Trains to the end, or until asked to stop (then `None`).
 ///
 /// # Errors
 /// Where the loss is no number, or a file cannot be written.
 pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Result<Option<Trained>> {
     let config = &stage.config.transformer;
-    let folder = stage.directory.stage(NAME);
     let impressions = stage.films.train.iter().map(|film| stage.films.texts[*film].impression.as_str());
     let words = text::training_words(impressions, config.text.cleaning);
-    let start = stage.config.text_start();
-    let start = start.map(|bundle| TextStart::read(&bundle, stage.config, stage.device)).transpose()?;
+    let starts = Starts::read(stage.config, stage.device)?;
     let shapes = Shapes::new(stage.config, &tokenizer.config, 0);
     let pad_to_maximum = shapes.transformer.pads_text_to_maximum();
-    let (text_config, text) = text::reading(stage.config, &words, start.as_ref(), pad_to_maximum)?;
-    let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size()).with_text_encoder(start.as_ref());
-    let identity = identity(stage.config, &tokens.fingerprint, &stage.films.texts_fingerprint, start.as_ref())?;
-    let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
-    let mut training = Training::new(stage.config, &shapes, tokenizer, start.as_ref(), stage.device)?;
-    drop(start);
-    let mut guard = Guard::new(NAME, config.safety());
-    if guard.goes_back() {
-        checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
+    let (text_config, text) = text::reading(stage.config, &words, starts.text.as_ref(), pad_to_maximum)?;
+    let views: Vec<_> = stage.films.train.iter().map(|film| told(stage.films.texts[*film].view)).collect();
+    let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size())
+        .with_text_encoder(starts.text.as_ref())
+        .with_views(&views, starts.transformer.as_ref().map_or(&[], TransformerStart::views));
+    if let Some(start) = &starts.transformer {
+        start.check_shape(&shapes)?;
+        start.check_codebook(tokenizer)?;
     }
-    let mut step = match checkpoints.latest(stage.device)? {
-        Some(mut checkpoint) => {
-            guard.restore(&mut checkpoint)?;
-            training.restore(checkpoint)?
-        }
-        None => 0,
+    let identity = identity(stage.config, &tokens.fingerprint, stage.films, &starts)?;
+    let training = Training::new(stage.config, &shapes, tokenizer, &starts, stage.device)?;
+    if let Some(start) = &starts.text
+        && let Some(line) = start.unknown_words(&words, config.text.frozen)?
+    {
+        eprintln!("{line}");
+    }
+    drop(starts);
+    if config.dtype == ComputeType::Bf16 && stage.device.is_cpu() {
+        eprintln!("transformer.dtype = \"bf16\" is made for CUDA: on a CPU it is much slower than f32");
+    }
+    let batches = Batches::new(stage, tokens, &text, &shapes)?;
+    let mut pupil = Pupil { stage, tokenizer, shapes: &shapes, text: &text, batches, training, judged: None };
+    let course = Course {
+        stage: NAME,
+        identity: &identity,
+        steps: config.steps,
+        films_per_step: config.films_a_step(),
+        cadence: config.cadence,
+        safety: config.safety(),
+        optimiser: config.optimiser,
     };
-    refuse_fewer_steps("transformer.steps", step, config.steps)?;
-    announce(NAME, step, config.steps);
-    let mut batches = Batches::new(stage, tokens, &text, &shapes)?;
-    if step < config.steps {
-        if guard.goes_back() && checkpoints.newest().is_none() {
-            checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
-        }
-        let subject =
-            Subject { run: &stage.config.name, stage: NAME, steps: config.steps, films_per_step: config.batch };
-        let mut journal = Journal::open(&folder, &subject, step)?;
-        while step < config.steps {
-            let rate = match &training.plateau {
-                Some(plateau) => plateau.learning_rate(),
-                None => learning_rate(&config.optimiser, step, config.steps),
-            } * guard.learning_rate_factor();
-            let batch = journal.data(|| batches.train(step))?;
-            let (loss, gradient_norm) = training.step(stage.config, &batch, step, rate)?;
-            let seen = stage.observed(NAME, step, &guard, loss);
-            if let Some(failure) = guard.failure(step, seen, gradient_norm) {
-                step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                continue;
-            }
-            step += 1;
-            journal.step(step, loss);
-            journal.write(
-                step,
-                "train",
-                &[("loss", loss), ("gradient_norm", gradient_norm), ("learning_rate", rate)],
-            )?;
-            if let (Some(epoch), Some(plateau)) = (batches.ended_epoch(step), config.optimiser.plateau) {
-                let masked = batches.validation_once(plateau.masks, epoch)?;
-                let loss = validate::masked_loss(&training.averaged(&shapes)?, &masked)?;
-                if let Some(failure) = Guard::validation_failure(step - 1, &[loss], gradient_norm) {
-                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                    continue;
-                }
-                let rate = training.observe(loss) * guard.learning_rate_factor();
-                journal.write(step, "epoch", &[("validation_loss", loss), ("learning_rate", rate)])?;
-            }
-            if step % config.cadence.validate_every == 0 || step == config.steps {
-                let networks = training.averaged(&shapes)?;
-                let report = validate::validate(&networks, &batches)?;
-                let sheet = folder.join(format!("samples/step-{step:06}.png"));
-                let seen = stage.observed(VALIDATION, step - 1, &guard, report.nll);
-                let mut failure = Guard::validation_failure(step - 1, &[seen, report.nll_without_text], gradient_norm);
-                if failure.is_none() && !validate::draw(&networks, stage, tokenizer, &text, &sheet)? {
-                    failure = Guard::validation_failure(step - 1, &[f64::NAN], gradient_norm);
-                }
-                if let Some(failure) = failure {
-                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                    continue;
-                }
-                journal.write(
-                    step,
-                    "validate",
-                    &[
-                        ("nll", report.nll),
-                        ("nll_without_text", report.nll_without_text),
-                        ("accuracy", report.accuracy),
-                    ],
-                )?;
-                journal.draw_curves();
-                journal.say(&format!(
-                    "transformer step {step}: val {:.4} nats a masked token, {:.4} without the text, accuracy {:.3}",
-                    report.nll, report.nll_without_text, report.accuracy
-                ));
-                if config.keep_best {
-                    checkpoints.save_best(-report.nll, || guard.record(training.checkpoint(step)?))?;
-                }
-            }
-            let stopping = stage.stop.raised();
-            if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
-                checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
-            }
-            if stopping && step < config.steps {
-                journal.draw_curves();
-                journal.say(&format!("transformer: saved at step {step}; the same command goes on from there"));
-                return Ok(None);
-            }
-        }
+    if training_loop::train(stage, &course, &mut pupil)?.is_none() {
+        return Ok(None);
     }
-    let networks = training.averaged(&shapes)?;
-    let validation = validate::validate(&networks, &batches)?;
+    let networks = pupil.training.averaged(&shapes)?;
+    let validation = validate::validate(&networks, &pupil.batches)?;
+    drop(pupil);
     let (transformer, text_encoder) = networks.tensors();
     Ok(Some(Trained { shapes, text, text_config, transformer, text_encoder, validation }))
 }
 
 /// What makes two runs of this stage the same run.
-fn identity(config: &RunConfig, tokens: &str, texts: &str, start: Option<&TextStart>) -> Result<String> {
+fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) -> Result<String> {
     let settings = toml::to_string(&config.transformer.identity()).context("settings")?;
     let seed = config.seed.to_string();
-    let mut parts = vec!["transformer", &settings, &seed, tokens, texts];
-    parts.extend(start.map(|start| start.digest.as_str()));
+    let mut parts = vec!["transformer", &settings, &seed, tokens, &films.texts_fingerprint];
+    parts.extend(starts.digests());
+    // What else of the films is looked at, where it is.
+    let train = || films.train.iter().map(|film| &films.texts[*film]);
+    let labels = format!("{:?}", train().map(|film| film.labels.class_flags()).collect::<Vec<_>>());
+    let views = format!("{:?}", films.texts.iter().map(|film| film.view).collect::<Vec<_>>());
+    parts.extend((config.transformer.class_balance > 0.0).then_some(labels.as_str()));
+    parts.extend(config.transformer.model.views.then_some(views.as_str()));
     Ok(fingerprint(&parts))
+}
+
+// === impl Trainee for Pupil ===
+
+impl Trainee for Pupil<'_> {
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
+        let batches = journal.data(|| self.batches.train(step))?;
+        let (loss, gradient_norm) = self.training.step(self.stage.config, &batches, self.stage.reduce, step, rate)?;
+        Ok(StepReport { loss, gradient_norm, metrics: Vec::new() })
+    }
+
+    fn learning_rate(&self) -> Option<f64> {
+        self.training.plateau.as_ref().map(Plateau::learning_rate)
+    }
+
+    fn epoch_loss(&mut self, step: u64) -> Result<Option<f64>> {
+        let plateau = self.stage.config.transformer.optimiser.plateau;
+        let (Some(epoch), Some(plateau)) = (self.batches.ended_epoch(step), plateau) else { return Ok(None) };
+        let masked = self.batches.validation_once(plateau.masks, epoch)?;
+        validate::masked_loss(&self.training.averaged(self.shapes)?, &masked).map(Some)
+    }
+
+    fn observe(&mut self, loss: f64) -> f64 {
+        self.training.observe(loss)
+    }
+
+    fn validate(&mut self) -> Result<Validation> {
+        let networks = self.training.averaged(self.shapes)?;
+        let report = validate::validate(&networks, &self.batches)?;
+        self.judged = Some(networks);
+        Ok(Validation {
+            watched: vec![report.nll, report.nll_without_text],
+            metrics: named([
+                ("nll", report.nll),
+                ("nll_without_text", report.nll_without_text),
+                ("accuracy", report.accuracy),
+            ]),
+            score: -report.nll,
+            summary: format!(
+                "val {:.4} nats a masked token, {:.4} without the text, accuracy {:.3}",
+                report.nll, report.nll_without_text, report.accuracy
+            ),
+        })
+    }
+
+    fn draw(&self, step: u64) -> Result<bool> {
+        let Some(networks) = &self.judged else { return Ok(true) };
+        let sheet = self.stage.directory.stage(NAME).join(format!("samples/step-{step:06}.png"));
+        validate::draw(networks, self.stage, self.tokenizer, self.text, &sheet)
+    }
+
+    fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
+        self.training.checkpoint(step)
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<u64> {
+        self.training.restore(checkpoint)
+    }
 }
 
 // === impl Training ===
 
 impl Training {
-    fn new(
-        run: &RunConfig,
-        shapes: &Shapes,
-        tokenizer: &Tokenizer,
-        start: Option<&TextStart>,
-        device: &Device,
-    ) -> Result<Self> {
+    fn new(run: &RunConfig, shapes: &Shapes, tokenizer: &Tokenizer, starts: &Starts, device: &Device) -> Result<Self> {
         let config = &run.transformer;
-        let networks = Networks::initialised(shapes, start, config.text.frozen, run.seed, device)?;
-        if config.start_from_codebook {
+        let freeze = Freeze::of(config).map_err(|problem| anyhow!("transformer.freeze {problem}"))?;
+        let networks = Networks::initialised(shapes, starts, &freeze, run.seed, device)?;
+        if config.start_from_codebook && starts.transformer.is_none() {
             networks.start_from_codebook(tokenizer, run.seed)?;
         }
         Ok(Self {
@@ -221,31 +230,12 @@ impl Training {
             average: MovingAverage::new(config.optimiser.ema_decay, &networks.variables())?,
             plateau: config.optimiser.plateau.map(|plateau| Plateau::new(plateau, config.optimiser.learning_rate)),
             networks,
+            shapes: shapes.clone(),
             likeness: match config.code_smoothing {
                 0.0 => None,
                 share => Some(code_likeness(tokenizer.network.codebook(), share, config.label_smoothing)?),
             },
         })
-    }
-
-    /// One update; the loss and the gradient's norm.
-    fn step(&mut self, run: &RunConfig, batch: &MaskedBatch, step: u64, rate: f64) -> Result<(f64, f64)> {
-        let config = &run.transformer;
-        let logits = self.networks.logits_in_training(batch, config.attention_dropout, run.seed)?;
-        let (rows, positions, codes) = logits.dims3()?;
-        let (targets, weights) = (batch.targets.flatten_all()?, batch.weights.flatten_all()?);
-        let logits = logits.reshape((rows * positions, codes))?;
-        let loss = match &self.likeness {
-            Some(likeness) => cross_entropy_of_likeness(&logits, &targets, &weights, likeness)?,
-            None => cross_entropy(&logits, &targets, &weights, config.label_smoothing)?,
-        };
-        let gradients = loss.backward()?;
-        let report = self.optimiser.step(&self.networks.trained(), &gradients, rate)?;
-        if report.without_gradient > 0 {
-            bail!("{} tensors of the networks got no gradient: they would not learn", report.without_gradient);
-        }
-        self.average.update(&self.networks.variables(), step)?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), report.gradient_norm))
     }
 
     /// Tells the plateau rule the validation loss of an epoch; the learning rate from here on.

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::VarBuilder;
 use raygen_model::text_encoder::{TextEncoder, TextEncoderConfig};
 use raygen_model::transformer::{
-    AttentionDropout, Context, PublishedConfig, RaygenConfig, Transformer, TransformerConfig, initialise_from_codebook,
+    AttentionDropout, Context, PublishedConfig, RaygenConfig, Transformer, TransformerConfig, View, Views,
+    initialise_from_codebook,
 };
 use raygen_model::vqgan::VqGanConfig;
 use raygen_nn::Parameters;
 
 use super::batch::MaskedBatch;
+use super::freeze::Freeze;
+use super::layered::Layered;
+use super::start::Starts;
 use super::text::TextStart;
 use crate::config::{RunConfig, Variant};
 use crate::stages::tokenizer::Tokenizer;
 
 /// Tensor names of the text encoder start with this.
-const TEXT_PREFIX: &str = "bert.";
+pub(super) const TEXT_PREFIX: &str = "bert.";
 /// Type vocabulary and epsilon of BERT.
 const LAYER_NORM_EPS: f64 = 1e-12;
 
@@ -33,9 +36,9 @@ pub struct Shapes {
 
 /// The masked transformer and its text encoder.
 pub struct Networks {
-    /// What is trained: of both networks, or of the transformer alone.
+    /// What is trained, of both networks.
     parameters: Parameters,
-    /// Tensors of a text encoder that is not trained.
+    /// Tensors of both that stay as they are.
     frozen: BTreeMap<String, Tensor>,
     transformer: Transformer,
     text_encoder: TextEncoder,
@@ -79,6 +82,20 @@ impl Shapes {
             None => self,
         }
     }
+
+    /// The same for training films of these views, and those that were `known` before. Without a view token nothing changes.
+    #[must_use]
+    pub(super) fn with_views(mut self, films: &[View], known: &[View]) -> Self {
+        let TransformerConfig::Raygen(RaygenConfig { views: Some(views), .. }) = &mut self.transformer else {
+            return self;
+        };
+        let count = |view: View| films.iter().filter(|of| **of == view).count();
+        let trained = View::ALL.into_iter().filter(|view| count(*view) > 0 || known.contains(view)).collect();
+        // The first of equals, so that it does not depend on anything else.
+        let commonest = View::ALL.into_iter().rev().max_by_key(|view| count(*view)).unwrap_or(View::Frontal);
+        *views = Views { default: commonest, trained };
+        self
+    }
 }
 
 fn raygen(config: &RunConfig, tokenizer: &VqGanConfig) -> RaygenConfig {
@@ -97,6 +114,8 @@ fn raygen(config: &RunConfig, tokenizer: &VqGanConfig) -> RaygenConfig {
         text_width: text.width,
         max_text_tokens: text.max_tokens,
         pad_mask: true,
+        // Which of them the films have is known when there are films.
+        views: model.views.then(|| Views { default: View::Frontal, trained: View::ALL.to_vec() }),
     }
 }
 
@@ -122,30 +141,36 @@ fn published(config: &RunConfig, tokenizer: &VqGanConfig) -> PublishedConfig {
 // === impl Networks ===
 
 impl Networks {
-    /// Fresh networks, keyed by `seed`. Where there is a `start`, the text encoder is that one; it is not trained where
-    /// `frozen` holds.
+    /// Fresh networks, keyed by `seed`. What `starts` has is taken from there, and what `freeze` holds is not trained.
     ///
     /// # Errors
-    /// Where a shape cannot be built.
-    pub fn initialised(
+    /// Where a shape cannot be built, or a tensor that shall not be trained is not in `starts`.
+    pub(super) fn initialised(
         shapes: &Shapes,
-        start: Option<&TextStart>,
-        frozen: bool,
+        starts: &Starts,
+        freeze: &Freeze,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let parameters = Parameters::initialised(seed, device);
-        let Some(start) = start else { return Self::build(shapes, parameters, BTreeMap::new(), device) };
-        if frozen {
-            return Self::build(shapes, parameters, start.tensors.clone(), device);
-        }
-        let networks = Self::build(shapes, parameters, BTreeMap::new(), device)?;
+        let frozen = starts.tensors(|name| freeze.holds(name));
+        let networks = Self::build(shapes, Parameters::initialised(seed, device), frozen, device, DType::F32)?;
         for (name, var) in networks.variables() {
-            if let Some(tensor) = start.tensors.get(&name) {
+            if freeze.holds(&name) {
+                bail!("transformer.freeze holds {name}, which is not in the bundle of start_from");
+            }
+            if let Some(tensor) = starts.tensor(&name) {
                 var.set(tensor)?;
             }
         }
         Ok(networks)
+    }
+
+    /// The same networks over copies of their tensors in `dtype`, as they are now; gradients come back to the variables.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be converted.
+    pub(super) fn computing_in(&self, shapes: &Shapes, dtype: DType) -> Result<Self> {
+        Self::build(shapes, self.parameters.clone(), self.frozen.clone(), &self.device, dtype)
     }
 
     /// The same networks over other values of what is trained.
@@ -153,7 +178,7 @@ impl Networks {
     /// # Errors
     /// Names a tensor that is missing or of another shape.
     pub fn with_tensors(&self, shapes: &Shapes, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
-        Self::build(shapes, Parameters::from_tensors(tensors)?, self.frozen.clone(), &self.device)
+        Self::build(shapes, Parameters::from_tensors(tensors)?, self.frozen.clone(), &self.device, DType::F32)
     }
 
     fn build(
@@ -161,14 +186,11 @@ impl Networks {
         parameters: Parameters,
         frozen: BTreeMap<String, Tensor>,
         device: &Device,
+        dtype: DType,
     ) -> Result<Self> {
-        let transformer = Transformer::new(&shapes.transformer, parameters.builder(DType::F32))?;
-        let text_builder = if frozen.is_empty() {
-            parameters.builder(DType::F32)
-        } else {
-            VarBuilder::from_tensors(frozen.clone().into_iter().collect(), DType::F32, device)
-        };
-        let text_encoder = TextEncoder::new(&shapes.text_encoder, text_builder)?;
+        let builder = || Layered::builder(frozen.clone(), &parameters, dtype, device);
+        let transformer = Transformer::new(&shapes.transformer, builder())?;
+        let text_encoder = TextEncoder::new(&shapes.text_encoder, builder())?;
         Ok(Self { parameters, frozen, transformer, text_encoder, device: device.clone() })
     }
 
@@ -202,7 +224,7 @@ impl Networks {
 
     fn context(&self, batch: &MaskedBatch) -> Result<Context> {
         let features = self.text_encoder.forward(&batch.text_ids, &batch.text_mask)?;
-        Ok(self.transformer.context(&features, &batch.text_mask)?)
+        Ok(self.transformer.context_of_views(&features, &batch.text_mask, &batch.views)?)
     }
 
     /// All variables, sorted by name.
@@ -227,12 +249,9 @@ impl Networks {
     /// Tensors of the transformer and of the text encoder, by name.
     #[must_use]
     pub fn tensors(&self) -> (BTreeMap<String, Tensor>, BTreeMap<String, Tensor>) {
-        let (text, transformer): (Vec<_>, Vec<_>) =
-            self.variables().into_iter().partition(|(name, _)| name.starts_with(TEXT_PREFIX));
-        let detach = |variables: Vec<(String, Var)>| {
-            variables.into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect()
-        };
-        let text = if self.frozen.is_empty() { detach(text) } else { self.frozen.clone() };
-        (detach(transformer), text)
+        let variables = self.variables().into_iter().map(|(name, var)| (name, var.as_detached_tensor()));
+        let (text, transformer) =
+            variables.chain(self.frozen.clone()).partition(|(name, _)| name.starts_with(TEXT_PREFIX));
+        (transformer, text)
     }
 }

@@ -12,6 +12,11 @@ use raygen_model::text_encoder::TextEncoderConfig;
 use crate::config::{RunConfig, TextCleaning};
 use crate::stages::fingerprint;
 
+/// The word piece of what a tokenizer cannot spell.
+const UNKNOWN: &str = "[UNK]";
+/// Unknown words that are named.
+const TOLD: usize = 8;
+
 /// A bundle's text encoder and how that bundle reads text.
 pub struct TextStart {
     /// Its shape.
@@ -20,23 +25,59 @@ pub struct TextStart {
     pub tensors: BTreeMap<String, Tensor>,
     /// Tells this encoder and its reading of text from others, whatever else is in the bundle.
     pub digest: String,
+    bundle: String,
     text: TextConfig,
     tokenizer_json: Vec<u8>,
 }
 
 impl TextStart {
+    /// The words of the training films that the bundle was not trained on, or that it has no word pieces for, as a line for people;
+    /// none where it knows all.
+    ///
+    /// # Errors
+    /// Where its tokenizer cannot be built.
+    pub(super) fn unknown_words(&self, words: &[String], frozen: bool) -> Result<Option<String>> {
+        let reader = TextTokenizer::from_json(
+            &self.tokenizer_json,
+            &TextConfig { pass_over_unknown_words: false, ..self.text.clone() },
+        )?;
+        let mut unknown = Vec::new();
+        for word in words {
+            let tokens = reader.tokenize(word)?;
+            if !tokens.unsupported_terms.is_empty() || tokens.tokens.iter().any(|token| token == UNKNOWN) {
+                unknown.push(word.as_str());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(None);
+        }
+        let (count, all) = (unknown.len(), words.len());
+        let more = if count > TOLD { ", ..." } else { "" };
+        unknown.truncate(TOLD);
+        let fate = match frozen {
+            true => "its encoder does not learn, so they say little",
+            false => "they are spelt in its word pieces and learnt here",
+        };
+        Ok(Some(format!(
+            "{count} of the {all} words of the training impressions are unknown to {} ({}{more}); {fate}",
+            self.bundle,
+            unknown.join(", ")
+        )))
+    }
+
     /// Reads the text encoder of the bundle `directory`, which must have the width, layers and heads that `config` gives.
     ///
     /// # Errors
     /// The bundle is unsound, has no text encoder, one of another shape, or one that reads shorter texts.
     pub(super) fn read(directory: &Path, config: &RunConfig, device: &Device) -> Result<Self> {
-        let named = || named(directory);
+        let named = || named(directory, config);
         let (bundle, found) = open(directory, config)?;
         Ok(Self {
             config: found,
             tensors: bundle.tensors(Component::TextEncoder, device, DType::F32).with_context(named)?,
             digest: digest(&bundle).with_context(named)?,
             text: bundle.config().text.clone(),
+            bundle: directory.display().to_string(),
             tokenizer_json: bundle.file(TOKENIZER_FILE).with_context(named)?.into_owned(),
         })
     }
@@ -51,7 +92,7 @@ pub(crate) fn check(directory: &Path, config: &RunConfig) -> Result<TextEncoderC
 }
 
 fn open(directory: &Path, config: &RunConfig) -> Result<(Bundle, TextEncoderConfig)> {
-    let named = || named(directory);
+    let named = || named(directory, config);
     let bundle = Bundle::open(directory).with_context(named)?;
     let Some(found) = bundle.config().components.text_encoder.clone() else { bail!("{} has no text encoder", named()) };
     let expected = &config.transformer.text;
@@ -75,8 +116,8 @@ fn open(directory: &Path, config: &RunConfig) -> Result<(Bundle, TextEncoderConf
     Ok((bundle, found))
 }
 
-fn named(directory: &Path) -> String {
-    format!("transformer.text.start_from: the bundle {}", directory.display())
+fn named(directory: &Path, config: &RunConfig) -> String {
+    format!("{}: the bundle {}", config.text_start_key(), directory.display())
 }
 
 fn digest(bundle: &Bundle) -> Result<String> {
@@ -100,17 +141,30 @@ pub(super) fn reading(
         Some(start) => start.text.clone(),
         None => TextConfig { pass_over_unknown_words: true, ..TextConfig::plain(max_tokens) },
     };
+    let known_words = match start {
+        // The transformer knows the words of its bundle too; where it is not known which these were, none can be told.
+        Some(start) if config.transformer.start_from.is_some() && config.transformer.text.start_from.is_none() => {
+            let mut known = start.text.known_words.clone();
+            if !known.is_empty() {
+                known.extend_from_slice(words);
+                known.sort_unstable();
+                known.dedup();
+            }
+            known
+        }
+        _ => words.to_vec(),
+    };
     let text_config = TextConfig {
         max_tokens,
         pad_to_maximum,
         supported_terms: config.export.supported_terms.clone(),
-        known_words: words.to_vec(),
+        known_words,
         condition_dropout: config.transformer.condition_dropout > 0.0,
         ..base
     };
     let tokenizer = match start {
         Some(start) => TextTokenizer::from_json(&start.tokenizer_json, &text_config)
-            .context("the word pieces of transformer.text.start_from")?,
+            .with_context(|| format!("the word pieces of {}", config.text_start_key()))?,
         None => TextTokenizer::from_words(words, &text_config).context("the vocabulary of the impressions")?,
     };
     Ok((text_config, tokenizer))

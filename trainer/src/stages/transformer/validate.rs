@@ -166,6 +166,8 @@ fn sample(
                 weights: Tensor::zeros((SAMPLES, positions), DType::F32, device)?,
                 text_ids: tile(Tensor::from_slice(&tokens.ids, (1, length), device)?)?,
                 text_mask: tile(Tensor::from_slice(&tokens.mask, (1, length), device)?)?,
+                views: vec![None; SAMPLES],
+                masked: 0,
                 places: Vec::new(),
             };
             Ok(networks.logits(&batch)?.detach().flatten_all()?.to_vec1::<f32>()?)

@@ -9,7 +9,7 @@ use super::{RunConfig, ViewChoice, is_default};
 use crate::data::{FilmSource, OnBadFilms};
 use crate::run::disk::sha256;
 
-/// Digits of the manifest's path in the name of a shared folder.
+/// Digits of the checksum of manifest and views in the name of a shared folder.
 const NAME_DIGITS: usize = 12;
 
 /// The films.
@@ -24,8 +24,8 @@ pub struct DataConfig {
     /// whose view is not known is always taken.
     #[serde(default, skip_serializing_if = "is_default")]
     pub views: ViewChoice,
-    /// A folder, relative to the configuration file, where decoded films are kept, a folder for each manifest and size, so that
-    /// runs share them. Left out, they are in the run directory.
+    /// A folder, relative to the configuration file, where decoded films are kept, a folder for each manifest, choice
+    /// of views and size, so that runs share them. Left out, they are in the run directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
     /// Films that have no more MiB of pixels than this are held in memory; more are read from disk ahead of each step.
@@ -68,7 +68,9 @@ impl RunConfig {
             None => own_store.to_owned(),
             Some(cache) => {
                 let manifest = std::path::absolute(self.manifest())?;
-                let name = sha256(manifest.as_os_str().as_encoded_bytes());
+                // Runs of other views have other films in another order: they would make each other's shards anew.
+                let views = serde_json::to_vec(&self.data.views)?;
+                let name = sha256(&[manifest.as_os_str().as_encoded_bytes(), &[0], &views].concat());
                 cache.join(format!("{}px-{}", self.data.image_size, &name[..NAME_DIGITS]))
             }
         };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use raygen_manifest::{Film, Labels, Manifest, ManifestError, Split, View};
+use raygen_model::image::ImageError;
 use sha2::{Digest, Sha256};
 
 use super::bad_films::{BadFilm, BadFilms, OnBadFilms};
@@ -45,6 +46,9 @@ pub enum FilmError {
         /// What is wrong.
         problem: String,
     },
+    /// A film cannot be made what a network reads.
+    #[error("a film cannot be made ready for a network: {0}")]
+    Prepare(#[from] ImageError),
     /// The system gives no thread to load films on.
     #[error("the films cannot be loaded: {0}")]
     Thread(io::Error),

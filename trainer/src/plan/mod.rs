@@ -195,7 +195,7 @@ impl Plan {
         let bytes = (train + val) as u64 * (config.data.image_size as u64).pow(2);
         let memory_bytes = match bytes <= config.data.memory_limit() {
             true => bytes,
-            false => FILMS_AHEAD * (config.tokenizer.batch as u64) * (config.data.image_size as u64).pow(2) * F32,
+            false => FILMS_AHEAD * (largest_batch(config) as u64) * (config.data.image_size as u64).pow(2) * F32,
         };
         Self {
             name: config.name.clone(),
@@ -281,6 +281,13 @@ impl StagePlan {
 
 fn epochs(steps: u64, batch: usize, films: usize) -> f64 {
     steps as f64 * batch as f64 / films.max(1) as f64
+}
+
+/// Films of a step, of the stage that has the most of those that look at films.
+fn largest_batch(config: &RunConfig) -> usize {
+    let decoder = config.decoder.as_ref().map_or(0, |decoder| decoder.batch);
+    let classifier = config.classifier.as_ref().map_or(0, |classifier| classifier.batch);
+    config.tokenizer.batch.max(decoder).max(classifier)
 }
 
 /// Checkpoints on disk at the end; while one is written there is one more.

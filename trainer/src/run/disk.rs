@@ -79,6 +79,16 @@ pub(crate) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}{}", path.display(), advice(error)))
 }
 
+/// `error` with what to do, where a cause of it says that no more can be written and nothing has said yet what to do.
+pub(crate) fn advised(error: anyhow::Error) -> anyhow::Error {
+    let advice = error.chain().filter_map(|cause| cause.downcast_ref()).map(advice).find(|advice| !advice.is_empty());
+    let text = format!("{error:#}");
+    match advice {
+        Some(advice) if !text.contains(advice) => anyhow::anyhow!("{text}{advice}"),
+        _ => error,
+    }
+}
+
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -105,6 +115,18 @@ mod tests {
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["file.json"]);
         assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn what_to_do_about_a_full_disk_is_said_once_whoever_met_it() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let of_a_bundle = advised(anyhow::Error::new(full()).context("bundle/vqgan.safetensors"));
+        let of_metrics = advised(anyhow::Error::new(named(Path::new("metrics.jsonl"), &full())).context("stage"));
+        for (error, file) in [(of_a_bundle, "bundle/vqgan.safetensors"), (of_metrics, "metrics.jsonl")] {
+            let text = format!("{error:#}");
+            assert!(text.contains(file) && text.matches("free space").count() == 1, "{text}");
+        }
+        assert_eq!(format!("{:#}", advised(anyhow::anyhow!("another").context("stage"))), "stage: another");
     }
 
     // Everything that is written to /dev/full meets a full disk.

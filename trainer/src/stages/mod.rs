@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::config::RunConfig;
 use crate::data::{FilmSet, OnBadFilms};
 use crate::optim::{Alone, Reduce};
+use crate::run::disk::advised;
 use crate::run::{Guard, RunDirectory, StopSignal};
 
 /// What every stage works with.
@@ -61,7 +62,7 @@ pub enum Outcome {
 /// # Errors
 /// Says which stage could not go on and why; what was saved before stays.
 pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -> Result<Outcome> {
-    run_with(config, out, device, stop, None)
+    run_with(config, out, device, stop, None).map_err(advised)
 }
 
 fn run_with(

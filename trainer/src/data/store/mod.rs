@@ -172,7 +172,7 @@ impl FilmStore {
             .map(|(place, (film, digest))| (film, (place, digest)))
             .collect();
         let mut pixels = Vec::with_capacity(films.len() * area);
-        let (mut entries, mut count) = (Vec::with_capacity(films.len()), 0);
+        let (mut entries, mut count, mut fresh) = (Vec::with_capacity(films.len()), 0, false);
         for (films, wanted) in films.chunks(CHUNK).zip(wanted.chunks(CHUNK)) {
             let read = films.par_iter().zip(wanted).map(|(film, wanted)| {
                 let wanted = wanted.as_ref().map_err(ToString::to_string)?;
@@ -185,6 +185,7 @@ impl FilmStore {
             let before = count;
             for ((film, wanted), read) in films.iter().zip(wanted).zip(read) {
                 count += usize::from(!matches!(read, Ok((_, false))));
+                fresh |= matches!(read, Ok((_, true)));
                 let content = match read {
                     Ok((film, _)) => {
                         pixels.extend_from_slice(&film);
@@ -200,7 +201,8 @@ impl FilmStore {
             }
         }
         let index = Index::new(self.side, entries);
-        if old.is_none_or(|old| old != index) {
+        // Pixels that were damaged give the same list once they are decoded again.
+        if fresh || old.is_none_or(|old| old != index) {
             shard.write(&index, &pixels).map_err(FilmError::Store)?;
         }
         Ok(index)

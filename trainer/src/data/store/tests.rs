@@ -157,6 +157,14 @@ fn a_film_that_is_no_picture_is_a_problem_of_its_own_until_it_is_repaired() {
         let problems = stored.iter().enumerate().filter(|(_, stored)| matches!(stored, Stored::Problem(_)));
         assert_eq!(problems.map(|(film, _)| film).collect::<Vec<_>>(), [1, 5]);
     }
+    // Beside it pixels that were altered are not taken for what was written.
+    let shard = archive.path("store/shard-00000.u8");
+    let mut pixels = fs::read(&shard).unwrap();
+    let whole = pixels.clone();
+    pixels[0] ^= 1;
+    fs::write(&shard, pixels).unwrap();
+    archive.fill("store");
+    assert_eq!(fs::read(&shard).unwrap(), whole);
     gray_film(&archive.path("film-1.png"), 41);
     gray_film(&archive.path("film-5.png"), 161);
     assert_eq!(grays(&archive.pixels("store")), [10, 41, 70, 100, 130, 161, 190]);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::answers::Answers;
 use crate::config::ClassifierConfig;
-use crate::data::{FilmOrder, FilmSet, random_mirror, random_shift, shifted};
+use crate::data::{Ahead, FilmError, FilmOrder, FilmSet, random_mirror, random_shift, shifted};
 
 /// What a step learns from.
 pub(super) struct Batch {
@@ -18,6 +18,13 @@ pub(super) struct Batch {
     pub(super) targets: Tensor,
     /// [films, classes]: 0 where nobody knows.
     pub(super) weights: Tensor,
+}
+
+/// Films of a step, moved.
+pub(super) struct Drawn {
+    films: Vec<usize>,
+    /// One after another, as the network reads them.
+    pixels: Vec<f32>,
 }
 
 /// How a film is moved before it is seen.
@@ -37,39 +44,46 @@ pub(super) struct Films<'a> {
 }
 
 impl Films<'_> {
+    /// Loads and moves the films of the steps from `step` on, ahead of them.
+    pub(super) fn ahead(&self, config: &ClassifierConfig, step: u64) -> Result<Ahead<Drawn>> {
+        let (seed, batch, largest_shift, flip) = (self.seed, config.batch, config.shift, config.flip);
+        let (train, films, side) = (self.answers.train.clone(), self.films.shared_pixels(), self.films.side);
+        let shape = self.shape.clone();
+        let mut order = FilmOrder::new(seed, train.len());
+        Ok(Ahead::new(step, config.steps, move |step| {
+            let drawn: Vec<(usize, u64)> =
+                order.batch(step, batch).into_iter().map(|(place, epoch)| (train[place], epoch)).collect();
+            let moved = drawn.par_iter().map(|(film, epoch)| {
+                let shift = random_shift(seed, *film, *epoch, largest_shift);
+                let by = Move { shift, mirror: flip && random_mirror(seed, *film, *epoch) };
+                pixels(&films.film(*film)?, side, &shape, by)
+            });
+            let pixels = moved.collect::<Result<Vec<_>, FilmError>>()?.concat();
+            Ok(Drawn { films: drawn.into_iter().map(|(film, _)| film).collect(), pixels })
+        })?)
+    }
+
     /// The films of a step, moved, with what they show.
-    pub(super) fn to_learn(&self, config: &ClassifierConfig, order: &mut FilmOrder, step: u64) -> Result<Batch> {
-        let drawn: Vec<(usize, u64)> = order
-            .batch(step, config.batch)
-            .into_iter()
-            .map(|(place, epoch)| (self.answers.train[place], epoch))
-            .collect();
-        let moves: Vec<(usize, Move)> = drawn
-            .iter()
-            .map(|(film, epoch)| {
-                let shift = random_shift(self.seed, *film, *epoch, config.shift);
-                let mirror = config.flip && random_mirror(self.seed, *film, *epoch);
-                (*film, Move { shift, mirror })
-            })
-            .collect();
-        let answers = self.answers.to_learn(drawn.iter().map(|(film, _)| *film));
-        self.batch(&moves, answers)
+    pub(super) fn to_learn(&self, drawn: Drawn) -> Result<Batch> {
+        let answers = self.answers.to_learn(drawn.films.iter().copied());
+        self.batch(drawn.films.len(), drawn.pixels, answers)
     }
 
     /// Films as they are, with what they show.
     pub(super) fn to_validate(&self, films: &[usize]) -> Result<Batch> {
-        let unmoved: Vec<(usize, Move)> = films.iter().map(|film| (*film, Move::default())).collect();
-        self.batch(&unmoved, self.answers.to_validate(films))
+        let unmoved = films
+            .par_iter()
+            .map(|film| pixels(&self.films.pixels(*film)?, self.films.side, self.shape, Move::default()));
+        let pixels = unmoved.collect::<Result<Vec<_>, FilmError>>()?.concat();
+        self.batch(films.len(), pixels, self.answers.to_validate(films))
     }
 
-    fn batch(&self, films: &[(usize, Move)], (targets, weights): (Vec<f32>, Vec<f32>)) -> Result<Batch> {
+    fn batch(&self, count: usize, pixels: Vec<f32>, (targets, weights): (Vec<f32>, Vec<f32>)) -> Result<Batch> {
         let shape = self.shape;
-        let pixels: Vec<Vec<f32>> =
-            films.par_iter().map(|(film, by)| pixels(self.films, shape, *film, *by)).collect::<Result<_>>()?;
-        let images = (films.len(), shape.in_channels, shape.image_size, shape.image_size);
-        let answers = (films.len(), shape.classes.len());
+        let images = (count, shape.in_channels, shape.image_size, shape.image_size);
+        let answers = (count, shape.classes.len());
         Ok(Batch {
-            images: Tensor::from_vec(pixels.concat(), images, self.device)?,
+            images: Tensor::from_vec(pixels, images, self.device)?,
             targets: Tensor::from_vec(targets, answers, self.device)?,
             weights: Tensor::from_vec(weights, answers, self.device)?,
         })
@@ -77,10 +91,9 @@ impl Films<'_> {
 }
 
 /// A film as the network reads it: moved at the size that the run has it in, then made smaller if it is to be.
-fn pixels(films: &FilmSet, shape: &DenseNetConfig, film: usize, by: Move) -> Result<Vec<f32>> {
-    let side = films.side;
+fn pixels(film: &[u8], side: usize, shape: &DenseNetConfig, by: Move) -> Result<Vec<f32>, FilmError> {
     let mut square = Vec::with_capacity(side * side);
-    shifted(&films.pixels(film)?, side, by.shift, &mut square);
+    shifted(film, side, by.shift, &mut square);
     if by.mirror {
         square.chunks_exact_mut(side).for_each(<[f32]>::reverse);
     }

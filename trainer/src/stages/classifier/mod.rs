@@ -19,7 +19,7 @@ use candle_nn::VarBuilder;
 use raygen_model::densenet::{DenseNet, DenseNetConfig};
 
 use self::answers::{Answer, Answers};
-use self::batch::Films;
+use self::batch::{Drawn, Films};
 pub(super) use self::export::export;
 use self::start::Start;
 use self::training::Training;
@@ -27,7 +27,7 @@ pub use self::validate::{ClassReport, Report};
 use super::training_loop::{self, Course, StepReport, Trainee, Validation};
 use super::{Stage, fingerprint};
 use crate::config::ClassifierConfig;
-use crate::data::FilmOrder;
+use crate::data::Ahead;
 use crate::run::{Checkpoint, Journal};
 
 /// The stage.
@@ -52,7 +52,8 @@ struct Pupil<'a> {
     config: &'a ClassifierConfig,
     films: &'a Films<'a>,
     training: Training,
-    order: FilmOrder,
+    /// The films of the coming steps, once it steps.
+    coming: Option<Ahead<Drawn>>,
 }
 
 /// Trains to the end, or until asked to stop (then `None`).
@@ -73,8 +74,7 @@ pub fn train(stage: &Stage<'_>, config: &ClassifierConfig) -> Result<Option<Clas
     if let Some(start) = &start {
         start.notices().iter().for_each(|notice| eprintln!("{notice}"));
     }
-    let order = FilmOrder::new(stage.config.seed, answers.train.len());
-    let mut pupil = Pupil { config, films: &films, training, order };
+    let mut pupil = Pupil { config, films: &films, training, coming: None };
     let course = Course {
         stage: NAME,
         identity: &identity,
@@ -113,7 +113,11 @@ fn network(shape: &DenseNetConfig, tensors: BTreeMap<String, Tensor>, device: &D
 
 impl Trainee for Pupil<'_> {
     fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
-        let batch = journal.data(|| self.films.to_learn(self.config, &mut self.order, step))?;
+        let coming = match &mut self.coming {
+            Some(coming) => coming,
+            None => self.coming.insert(self.films.ahead(self.config, step)?),
+        };
+        let batch = journal.data(|| self.films.to_learn(coming.take(step)?))?;
         let done = self.training.step(self.config, &batch, step, rate)?;
         Ok(StepReport { loss: done.loss, gradient_norm: done.gradient_norm, metrics: Vec::new() })
     }

@@ -15,12 +15,12 @@ use raygen_nn::Parameters;
 use self::grids::Grids;
 use super::encode::Tokens;
 use super::picture_loss::{Decoded, LAST_LAYER, PictureLoss, PictureLossConfig};
-use super::tokenizer::{Tokenizer, build, film_tensor, pictures, sum_of_psnr};
+use super::tokenizer::{Tokenizer, build, film_tensor, films_ahead, pictures, pixel_tensor, sum_of_psnr};
 use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::transformer::Trained;
 use super::{Stage, export, fingerprint};
 use crate::config::DecoderConfig;
-use crate::data::FilmOrder;
+use crate::data::{Ahead, FilmOrder};
 use crate::optim::{AdamW, MovingAverage};
 use crate::run::{Checkpoint, Journal, write_sheet};
 
@@ -41,6 +41,8 @@ struct Pupil<'a> {
     tokens: &'a Tokens,
     grids: &'a Grids,
     order: FilmOrder,
+    /// The films of the coming steps, once it steps.
+    coming: Option<Ahead<Vec<f32>>>,
     network: VqGan,
     trained: Vec<(String, Var)>,
     last_layer: Var,
@@ -135,6 +137,7 @@ impl<'a> Pupil<'a> {
             tokens,
             grids,
             order: FilmOrder::new(stage.config.seed, stage.films.train.len()),
+            coming: None,
             network,
             last_layer: last_layer.with_context(|| format!("the tokenizer has no tensor {LAST_LAYER}"))?,
             optimiser: AdamW::new(config.optimiser, &trained)?,
@@ -184,7 +187,14 @@ impl Trainee for Pupil<'_> {
         let numbers = drawn.iter().map(|(_, epoch)| (epoch % u64::from(self.config.grids)) as usize);
         let grids: Vec<&[u16]> =
             films.iter().zip(numbers).map(|(film, number)| self.grids.grid(*film, number)).collect();
-        let images = journal.data(|| self.films(&films))?;
+        let (stage, batch) = (self.stage, self.config.batch);
+        let coming = match &mut self.coming {
+            Some(coming) => coming,
+            None => self.coming.insert(films_ahead(stage, (step, self.config.steps), batch, 0)?),
+        };
+        let channels = self.tokenizer.config.out_channels;
+        let images =
+            journal.data(|| pixel_tensor(coming.take(step)?, batch, stage.films.side, channels, stage.device))?;
         let codes = self.network.codes(&self.ids(&grids)?)?.detach();
         let maps = self.network.before_last_layer(&codes)?;
         let pictures = self.network.last_layer(&maps)?;

@@ -28,15 +28,18 @@ pub struct Tokens {
     pub positions: usize,
     /// Tells these grids from others.
     pub fingerprint: String,
-    ids: Vec<u16>,
+    /// Of each shard, film by film, view by view: all have so many films, the last one may have fewer.
+    shards: Vec<Vec<u16>>,
+    films_per_shard: usize,
 }
 
 impl Tokens {
     /// The grid of `film`, as view `view`, row by row.
     #[must_use]
     pub fn grid(&self, film: usize, view: usize) -> &[u16] {
+        let (shard, film) = (film / self.films_per_shard, film % self.films_per_shard);
         let start = (film * self.views + view) * self.positions;
-        &self.ids[start..start + self.positions]
+        &self.shards[shard][start..start + self.positions]
     }
 }
 
@@ -80,8 +83,8 @@ pub fn tokens(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Option<Tokens>
     if !encode(stage, tokenizer, &cache, &mut shards)? {
         return Ok(None);
     }
-    let ids = shards.into_iter().flatten().flatten().collect();
-    Ok(Some(Tokens { views: config.views, positions, fingerprint: identity, ids }))
+    let (shards, films_per_shard) = (shards.into_iter().flatten().collect(), cache.films(0).len());
+    Ok(Some(Tokens { views: config.views, positions, fingerprint: identity, shards, films_per_shard }))
 }
 
 /// Makes the shards that are missing; false where it was asked to stop before all were made.
@@ -161,4 +164,17 @@ fn ahead(stage: &Stage<'_>, batches: Vec<Range<usize>>) -> Result<Ahead<Vec<f32>
         }
         Ok(pixels)
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_is_found_in_its_shard() {
+        let fingerprint = String::new();
+        let shards = vec![(0..12).collect(), (12..18).collect()];
+        let tokens = Tokens { views: 2, positions: 3, fingerprint, shards, films_per_shard: 2 };
+        assert_eq!([tokens.grid(0, 0), tokens.grid(1, 1), tokens.grid(2, 1)], [[0, 1, 2], [9, 10, 11], [15, 16, 17]]);
+    }
 }

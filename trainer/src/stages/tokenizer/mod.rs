@@ -117,18 +117,21 @@ fn identity(config: &RunConfig, films: &str, files: [Option<&str>; 2]) -> Result
 
 /// Films of a step, shifted, as [batch, channels, side, side] in [-1, 1].
 fn batch(stage: &Stage<'_>, films: &mut Ahead<Vec<f32>>, step: u64) -> Result<Tensor> {
-    let (config, side) = (&stage.config.tokenizer, stage.films.side);
-    let gray = Tensor::from_vec(films.take(step)?, (config.batch, 1, side, side), stage.device)?;
-    in_channels(gray, config.model.image_channels)
+    let config = &stage.config.tokenizer;
+    pixel_tensor(films.take(step)?, config.batch, stage.films.side, config.model.image_channels, stage.device)
 }
 
-/// Loads and shifts the films of the steps from `step` on, ahead of them.
-fn films_ahead(stage: &Stage<'_>, step: u64) -> Result<Ahead<Vec<f32>>> {
-    let (config, seed, side) = (&stage.config.tokenizer, stage.config.seed, stage.films.side);
-    let (batch, largest_shift) = (config.batch, config.shift);
+/// Loads the films of the steps from `step` up to `end`, `batch` each, and shifts them, ahead of the steps.
+pub(super) fn films_ahead(
+    stage: &Stage<'_>,
+    (step, end): (u64, u64),
+    batch: usize,
+    largest_shift: usize,
+) -> Result<Ahead<Vec<f32>>> {
+    let (seed, side) = (stage.config.seed, stage.films.side);
     let (train, films) = (stage.films.train.clone(), stage.films.shared_pixels());
     let mut order = FilmOrder::new(seed, train.len());
-    Ok(Ahead::new(step, config.steps, move |step| {
+    Ok(Ahead::new(step, end, move |step| {
         let mut pixels = Vec::with_capacity(batch * side * side);
         for (place, epoch) in order.batch(step, batch) {
             let shift = random_shift(seed, train[place], epoch, largest_shift);
@@ -154,8 +157,18 @@ pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, d
     for index in indices {
         shifted(&films.pixels(*index)?, films.side, (0, 0), &mut pixels);
     }
-    let gray = Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?;
-    in_channels(gray, channels)
+    pixel_tensor(pixels, indices.len(), films.side, channels, device)
+}
+
+/// Pixels of gray films, one after another, as [count, channels, side, side].
+pub(super) fn pixel_tensor(
+    pixels: Vec<f32>,
+    count: usize,
+    side: usize,
+    channels: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    in_channels(Tensor::from_vec(pixels, (count, 1, side, side), device)?, channels)
 }
 
 // === impl Trainee for Pupil ===
@@ -164,7 +177,10 @@ impl Trainee for Pupil<'_> {
     fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
         let films = match &mut self.films {
             Some(films) => films,
-            None => self.films.insert(films_ahead(self.stage, step)?),
+            None => {
+                let config = &self.stage.config.tokenizer;
+                self.films.insert(films_ahead(self.stage, (step, config.steps), config.batch, config.shift)?)
+            }
         };
         let images = journal.data(|| batch(self.stage, films, step))?;
         let losses = self.training.step(&self.stage.config.tokenizer, &images, step, rate)?;

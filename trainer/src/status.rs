@@ -130,6 +130,10 @@ impl fmt::Display for Status {
                 writeln!(f, "    {event} at step {step}: {}", values.join(", "))?;
             }
         }
+        let of_a_classifier = !self.stages.is_empty() && self.stages.iter().all(|stage| stage.stage == "classifier");
+        if of_a_classifier {
+            return writeln!(f, "  bundle       {}", if self.bundle { "there" } else { "not yet" });
+        }
         writeln!(f, "  tokens       {}", if self.tokens { "there" } else { "not yet" })?;
         writeln!(f, "  bundle       {}", if self.bundle { "there" } else { "not yet" })
     }

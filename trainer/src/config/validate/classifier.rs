@@ -1,9 +1,10 @@
 //! What can be wrong with the stage `classifier`.
 
 use raygen_manifest::CLASSES;
+use raygen_model::densenet::PixelScale;
 
 use super::{Problem, optimiser, require, safety, share};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, StorageType};
 
 pub(super) fn validate(run: &RunConfig) -> Result<(), Problem> {
     let Some(config) = &run.classifier else { return Ok(()) };
@@ -35,6 +36,11 @@ pub(super) fn validate(run: &RunConfig) -> Result<(), Problem> {
     let side = run.data.image_size;
     if let Some(larger) = config.image_size.filter(|size| *size > side) {
         return refuse("image_size", format!("must be at most data.image_size, which is {side}, is {larger}"));
+    }
+    if config.model.scale == PixelScale::TorchXRayVision && run.export.dtype == StorageType::F16 {
+        let problem = "must be f32 or bf16 with classifier.model.scale = \"torchxrayvision\": variances of numbers up to 1024 are \
+             larger than f16 can hold";
+        return Err(("export.dtype".to_owned(), problem.to_owned()));
     }
     config.network(side).validate().map_err(|error| {
         let section = if ["image_size", "classes"].contains(&error.field.as_str()) { "" } else { "model." };

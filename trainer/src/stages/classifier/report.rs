@@ -16,9 +16,8 @@ impl Report {
     pub(super) fn metrics(&self) -> Vec<(String, f64)> {
         let number = |auroc: Option<f64>| auroc.unwrap_or(f64::NAN);
         let of_all =
-            [("cross_entropy".to_owned(), self.cross_entropy), ("auroc".to_owned(), number(self.macro_auroc()))];
-        // Curves draw what begins with `auroc` beside it.
-        let of_classes = self.classes.iter().map(|class| (format!("auroc_{}", class.name), number(class.auroc)));
+            [("cross_entropy".to_owned(), self.cross_entropy), ("auroc/macro".to_owned(), number(self.macro_auroc()))];
+        let of_classes = self.classes.iter().map(|class| (format!("auroc/{}", class.name), number(class.auroc)));
         of_all.into_iter().chain(of_classes).collect()
     }
 }

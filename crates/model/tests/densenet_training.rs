@@ -27,7 +27,7 @@ fn tiny() -> DenseNetConfig {
 fn films(phase: f32) -> candle_core::Result<Tensor> {
     let pixel = |film: usize, place: usize| {
         let bright = if film % 2 == 1 { 0.7 } else { 0.0 };
-        let stripe = if film >= 2 && (place % 16 / 2) % 2 == 0 { 0.6 } else { 0.0 };
+        let stripe = if film >= 2 && (place % 16 / 2).is_multiple_of(2) { 0.6 } else { 0.0 };
         bright + stripe + 0.2 * (place as f32 * 0.73 + film as f32 + phase).sin()
     };
     let values: Vec<f32> = (0..4 * 256).map(|index| pixel(index / 256, index % 256)).collect();

@@ -94,6 +94,23 @@ impl CustomOp3 for ScaleShift {
         }
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
+
+    /// Of `x` alone: for a loss by what the network sees. Scale and shift are of a network that does not learn.
+    fn bwd(
+        &self,
+        _x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        if scale.track_op() || shift.track_op() {
+            bail!("a DenseNet that predicts has no gradient for its weights: train with TrainingDenseNet")
+        }
+        let gradient = gradient.broadcast_mul(&scale.reshape((1, scale.elem_count(), 1, 1))?)?;
+        let gradient = if self.relu { (gradient * y.gt(0f32)?.to_dtype(DType::F32)?)? } else { gradient };
+        Ok((Some(gradient), None, None))
+    }
 }
 
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

@@ -55,6 +55,17 @@ impl DenseNet {
         self.network.feature_maps(images, &mut ())
     }
 
+    /// Images as for [`feature_maps`](Self::feature_maps) to the maps after each block, each [batch, channels, h, w].
+    /// Differentiable in the images.
+    ///
+    /// # Errors
+    /// As [`feature_maps`](Self::feature_maps).
+    pub fn block_maps(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        let mut maps = Vec::with_capacity(self.config.block_layers.len());
+        self.network.blocks_watched(images, &mut (), |block| maps.push(block.clone()))?;
+        Ok(maps)
+    }
+
     /// Images as for [`feature_maps`](Self::feature_maps) to [batch, features]: the mean of each map's positive part.
     /// It is what torchxrayvision's `features2` gives, and what the published FID is measured on.
     ///

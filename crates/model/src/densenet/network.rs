@@ -73,6 +73,16 @@ impl<N: Norm> Network<N> {
 
     /// Everything before the last norm.
     fn blocks(&self, images: &Tensor, seen: &mut N::Seen) -> Result<Tensor> {
+        self.blocks_watched(images, seen, |_| {})
+    }
+
+    /// The same; `watch` sees the maps after every block.
+    pub(super) fn blocks_watched(
+        &self,
+        images: &Tensor,
+        seen: &mut N::Seen,
+        mut watch: impl FnMut(&Tensor),
+    ) -> Result<Tensor> {
         let (_, channels, height, width) = images.dims4()?;
         let least = self.smallest_side;
         if channels != self.in_channels || height < least || width < least {
@@ -85,6 +95,7 @@ impl<N: Norm> Network<N> {
         let mut x = max_pool_3x3(&self.norm.forward_relu(&self.conv.forward(images)?, seen)?)?;
         for (block, transition) in &self.blocks {
             x = block.forward(&x, seen)?;
+            watch(&x);
             if let Some(transition) = transition {
                 x = transition.forward(&x, seen)?;
             }

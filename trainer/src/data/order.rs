@@ -6,6 +6,9 @@ use raygen_model::random::{Purpose, Randomness, shuffle, uniform};
 /// Added to the epoch of a film each further time that it is drawn within it, so that its masks and shifts are others.
 const AGAIN: u64 = 1 << 40;
 
+/// The same for a draw that rounding left over: more than any film is drawn in an epoch.
+const BEYOND: u64 = 1 << 62;
+
 /// The order of `count` films.
 pub struct FilmOrder {
     randomness: Randomness,
@@ -79,7 +82,7 @@ impl FilmOrder {
             }
         }
         // Only where rounding left the sum of weights a hair short.
-        drawn.resize(self.count, (last, epoch + AGAIN * self.count as u64));
+        drawn.resize(self.count, (last, epoch + BEYOND));
         shuffle(&mut self.randomness.stream(epoch, 2), &mut drawn);
         drawn
     }

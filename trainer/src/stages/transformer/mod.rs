@@ -95,6 +95,9 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     let shapes = Shapes::new(stage.config, &tokenizer.config, text.vocabulary_size())
         .with_text_encoder(starts.text.as_ref())
         .with_views(&views, starts.transformer.as_ref().map_or(&[], TransformerStart::views));
+    if stage.config.transformer.model.views && stage.films.texts.iter().all(|film| film.view.is_none()) {
+        eprintln!("transformer.model.views: the manifest says no film's view, so there is one view to learn: frontal");
+    }
     if let Some(start) = &starts.transformer {
         start.check_shape(&shapes)?;
         start.check_codebook(tokenizer)?;

@@ -16,6 +16,11 @@ use crate::run::StopSignal;
 
 use self::films::striped_film;
 
+/// As [`striped_film`], for other tests of stages.
+pub(super) fn film(folder: &Path, film: u32) -> String {
+    striped_film(folder, film)
+}
+
 /// Six films of 16 px, two of them for validation, and a run over them.
 fn tiny_run(folder: &Path, tokenizer: &str, transformer: &str) -> PathBuf {
     let mut manifest = "path,split,patient,impression\n".to_owned();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::DType;
 use raygen_model::text_encoder::TextEncoder;
 use raygen_model::transformer::Transformer;
 
@@ -117,8 +116,9 @@ impl Part {
 
 /// Names of all tensors of both networks.
 fn tensor_names(shapes: &Shapes) -> anyhow::Result<BTreeSet<String>> {
-    let transformer = tensor_sizes(|vb| Ok(drop(Transformer::new(&shapes.transformer, vb.set_dtype(DType::F32))?)))?;
-    let text = tensor_sizes(|vb| Ok(drop(TextEncoder::new(&shapes.text_encoder, vb.set_dtype(DType::F32))?)))?;
+    let transformer =
+        tensor_sizes(|vb| Transformer::new(&shapes.transformer, vb).map(drop).map_err(anyhow::Error::from))?;
+    let text = tensor_sizes(|vb| TextEncoder::new(&shapes.text_encoder, vb).map(drop).map_err(anyhow::Error::from))?;
     Ok(transformer.into_keys().chain(text.into_keys()).collect())
 }
 

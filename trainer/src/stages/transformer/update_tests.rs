@@ -1,9 +1,6 @@
 //! However the films of a step are cut, over batches or over ranks, the update is the same; in bf16 it is nearly the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../../tests/films/mod.rs"]
-mod films;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -11,13 +8,13 @@ use std::sync::{Barrier, Mutex};
 
 use candle_core::{DType, Device, Tensor};
 
-use self::films::striped_film;
 use super::batch::Batches;
 use super::{Shapes, Starts, Training, text};
 use crate::config::RunConfig;
 use crate::data::FilmSet;
 use crate::optim::{Alone, Gradients, Reduce};
 use crate::run::{RunDirectory, StopSignal};
+use crate::stages::roll_back_tests::film as striped_film;
 use crate::stages::tokenizer::trial::untrained;
 use crate::stages::{Stage, encode};
 

@@ -29,7 +29,7 @@ pub use self::text::TextStart;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
 use super::{Stage, announce, fingerprint, refuse_fewer_steps};
-use crate::config::{ComputeType, RunConfig};
+use crate::config::{ComputeType, RunConfig, TransformerStageConfig};
 use crate::data::{FilmSet, told};
 use crate::optim::{AdamW, MovingAverage, Plateau, learning_rate};
 use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
@@ -40,6 +40,8 @@ const NAME: &str = "transformer";
 const VALIDATION: &str = "transformer validation";
 /// Group of the plateau rule's state in a checkpoint.
 const PLATEAU: &str = "plateau";
+/// The text encoder's table of word pieces: where it stays as it is, a new word is not learnt.
+const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 
 /// What the stage makes.
 pub struct Trained {
@@ -119,7 +121,7 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     refuse_fewer_steps("transformer.steps", step, config.steps)?;
     announce(NAME, step, config.steps);
     if let Some(start) = &starts.text
-        && let Some(line) = start.unknown_words(&words, config.text.frozen)?
+        && let Some(line) = start.unknown_words(&words, freeze(config)?.holds(WORDS))?
     {
         eprintln!("{line}");
     }
@@ -221,6 +223,11 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     Ok(Some(Trained { shapes, text, text_config, transformer, text_encoder, validation }))
 }
 
+/// What stays as it is.
+fn freeze(config: &TransformerStageConfig) -> Result<Freeze> {
+    Freeze::of(config).map_err(|problem| anyhow!("transformer.freeze {problem}"))
+}
+
 /// What makes two runs of this stage the same run.
 fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) -> Result<String> {
     let settings = toml::to_string(&config.transformer.identity()).context("settings")?;
@@ -241,8 +248,7 @@ fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) 
 impl Training {
     fn new(run: &RunConfig, shapes: &Shapes, tokenizer: &Tokenizer, starts: &Starts, device: &Device) -> Result<Self> {
         let config = &run.transformer;
-        let freeze = Freeze::of(config).map_err(|problem| anyhow!("transformer.freeze {problem}"))?;
-        let networks = Networks::initialised(shapes, starts, &freeze, run.seed, device)?;
+        let networks = Networks::initialised(shapes, starts, &freeze(config)?, run.seed, device)?;
         if config.start_from_codebook && starts.transformer.is_none() {
             networks.start_from_codebook(tokenizer, run.seed)?;
         }

@@ -56,6 +56,8 @@ enum Command {
     Import(commands::import::Import),
     /// Says what a bundle or a checkpoint holds.
     Inspect(commands::inspect::Inspect),
+    /// Judges models, or pictures from anywhere, against real films.
+    Evaluate(commands::evaluate::Evaluate),
     /// Makes a synthetic film for each impression of a manifest.
     Generate(commands::generate::Generate),
     /// Draws samples of a bundle, a row for each impression, the same seeds in each row.
@@ -115,6 +117,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Data(data) => data.run().map(|()| ExitCode::SUCCESS),
         Command::Import(import) => import.run(),
         Command::Inspect(inspect) => inspect.run().map(|()| ExitCode::SUCCESS),
+        Command::Evaluate(evaluate) => evaluate.run(device_named),
         Command::Generate(generate) => generate.run(device_named),
         Command::Sheet { bundle, impressions, samples, columns, sampling, view, out } => {
             sheet::draw(&bundle, &impressions, samples, columns, view, &sampling.into(), &out)?;

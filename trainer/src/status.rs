@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::run::memory::readable;
 use crate::run::{Checkpoints, Pace, minutes};
+use crate::stages::encode;
 
 /// Why the status cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +37,11 @@ pub struct Status {
 pub struct StageStatus {
     /// The stage.
     pub stage: &'static str,
-    /// Steps done.
+    /// Steps done, saved or not.
     pub steps_done: u64,
     /// Steps in all.
     pub steps: u64,
-    /// Whether all steps are done.
+    /// Whether all steps are done and saved.
     pub up_to_date: bool,
     /// The step of the newest checkpoint: where the stage goes on after a stop.
     pub resumes_at: Option<u64>,
@@ -61,21 +62,25 @@ pub fn read(directory: &Path) -> Result<Status, StatusError> {
         std::fs::read_to_string(directory.join("config.toml")).map_err(|_| StatusError::NoRun(directory.to_owned()))?;
     let config: toml::Table = toml::from_str(&config).unwrap_or_default();
     let mut stages = Vec::new();
-    for stage in ["tokenizer", "transformer"] {
-        let Ok(text) = std::fs::read_to_string(directory.join(stage).join("metrics.jsonl")) else { continue };
-        let lines: Vec<Map<String, Value>> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    for stage in ["tokenizer", "transformer", "decoder", "classifier"] {
+        let Ok(text) = std::fs::read(directory.join(stage).join("metrics.jsonl")) else { continue };
+        // The line that is being written may be a half one, or no text at all.
+        let lines: Vec<Map<String, Value>> =
+            text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         let last =
             |event: &str| lines.iter().rev().find(|l| l.get("event").and_then(Value::as_str) == Some(event)).cloned();
         let last_train = last("train");
         let steps_done = last_train.as_ref().and_then(|l| l.get("step")?.as_u64()).unwrap_or(0);
         let steps = config.get(stage).and_then(|s| s.get("steps")?.as_integer()).unwrap_or(0);
         let steps = u64::try_from(steps).unwrap_or(0);
+        // Metrics run ahead of checkpoints: what is not saved is not done.
+        let resumes_at = Checkpoints::new(&directory.join(stage), "").newest_step();
         stages.push(StageStatus {
             stage,
             steps_done,
             steps,
-            up_to_date: steps > 0 && steps_done >= steps,
-            resumes_at: Checkpoints::new(&directory.join(stage), "").newest_step(),
+            up_to_date: steps > 0 && resumes_at.is_some_and(|saved| saved >= steps),
+            resumes_at,
             // Of a run that has got longer since, the time left was another.
             pace: Pace::read(&directory.join(stage)).filter(|pace| pace.steps == steps),
             last_train,
@@ -85,7 +90,7 @@ pub fn read(directory: &Path) -> Result<Status, StatusError> {
     Ok(Status {
         directory: directory.to_owned(),
         stages,
-        tokens: Checkpoints::new(&directory.join("tokens"), "").newest_step().is_some(),
+        tokens: encode::is_complete(&directory.join(encode::FOLDER)),
         bundle: directory.join("bundle/config.json").exists(),
     })
 }
@@ -103,8 +108,11 @@ impl fmt::Display for Status {
             if let Some(pace) = stage.pace.as_ref().filter(|_| !stage.up_to_date) {
                 let left = Duration::try_from_secs_f64(pace.seconds_left).unwrap_or(Duration::MAX);
                 write!(f, "    {:.1} films/s, {} left at step {}", pace.films_per_second, minutes(left), pace.step)?;
-                match pace.resident_bytes {
-                    Some(bytes) => writeln!(f, ", {} in memory", readable(bytes))?,
+                if let Some(bytes) = pace.resident_bytes {
+                    write!(f, ", {} in memory", readable(bytes))?;
+                }
+                match pace.data_wait {
+                    Some(share) => writeln!(f, ", waited {:.1} % for films", 100.0 * share)?,
                     None => writeln!(f)?,
                 }
             }
@@ -121,6 +129,10 @@ impl fmt::Display for Status {
                 let step = line.get("step").and_then(Value::as_u64).unwrap_or(0);
                 writeln!(f, "    {event} at step {step}: {}", values.join(", "))?;
             }
+        }
+        let of_a_classifier = !self.stages.is_empty() && self.stages.iter().all(|stage| stage.stage == "classifier");
+        if of_a_classifier {
+            return writeln!(f, "  bundle       {}", if self.bundle { "there" } else { "not yet" });
         }
         writeln!(f, "  tokens       {}", if self.tokens { "there" } else { "not yet" })?;
         writeln!(f, "  bundle       {}", if self.bundle { "there" } else { "not yet" })
@@ -161,13 +173,27 @@ mod tests {
         std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 9\n").unwrap();
         std::fs::write(stage.join("metrics.jsonl"), "{\"step\":7,\"event\":\"train\",\"loss\":0.5}\n").unwrap();
         std::fs::write(stage.join("step-00000004_1.safetensors"), "").unwrap();
-        let pace = Pace { step: 7, steps: 9, films_per_second: 1.5, seconds_left: 61.0, resident_bytes: Some(3 << 20) };
+        let pace = Pace {
+            step: 7,
+            steps: 9,
+            films_per_second: 1.5,
+            seconds_left: 61.0,
+            resident_bytes: Some(3 << 20),
+            data_wait: Some(0.031),
+        };
         std::fs::write(stage.join("progress.json"), serde_json::to_vec(&pace).unwrap()).unwrap();
         let text = read(folder.path()).unwrap().to_string();
-        for part in ["7/9 steps", "resumes at 4", "1.5 films/s, 0:01:01 left at step 7, 3.0 MiB in memory"] {
+        for part in [
+            "7/9 steps",
+            "resumes at 4",
+            "1.5 films/s, 0:01:01 left at step 7, 3.0 MiB in memory, waited 3.1 % for films",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         std::fs::write(folder.path().join("config.toml"), "[tokenizer]\nsteps = 7\n").unwrap();
+        let text = read(folder.path()).unwrap().to_string();
+        assert!(text.contains("7/7 steps, under way or stopped; resumes at 4"), "the last step was not saved: {text}");
+        std::fs::write(stage.join("step-00000007_1.safetensors"), "").unwrap();
         let text = read(folder.path()).unwrap().to_string();
         assert!(text.contains("7/7 steps, up to date") && !text.contains("left"), "{text}");
     }

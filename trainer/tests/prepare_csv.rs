@@ -39,6 +39,23 @@ fn folder(table: &str) -> tempfile::TempDir {
 }
 
 #[test]
+fn uncertain_labels_have_a_column_of_their_own_where_there_are_any() {
+    let folder = folder(TABLE);
+    let header = || fs::read_to_string(folder.path().join("manifest.csv")).unwrap().lines().next().unwrap().to_owned();
+    assert!(prepare(folder.path(), &[]).status.success());
+    assert!(!header().contains("uncertain"), "{}", header());
+    let set = ["--force", "--set", "uncertain_labels=edema|Pneumonia"];
+    let output = prepare(folder.path(), &set);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(header().ends_with(",uncertain_labels"), "{}", header());
+    let manifest = Manifest::read(folder.path().join("manifest.csv")).unwrap();
+    assert!(manifest.films.iter().all(|film| film.uncertain == ["Edema", "Pneumonia"]), "{:?}", manifest.films);
+    let output = prepare(folder.path(), &["--force", "--set", "uncertain_labels=No finding"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("could be uncertain"), "{message}");
+}
+
+#[test]
 fn mapped_columns_become_a_manifest_and_the_report_is_json() {
     let folder = folder(TABLE);
     let output = prepare(folder.path(), &["--set", "licence=CC0", "--json"]);

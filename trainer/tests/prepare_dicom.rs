@@ -86,6 +86,7 @@ impl Folder {
             ids: Ids::Hashed("a secret".to_owned()),
             texts: None,
             views: None,
+            keep_burned_in: false,
             text: TextOptions::default(),
             source: "our archive".to_owned(),
             licence: String::new(),
@@ -223,4 +224,49 @@ fn a_patient_id_in_another_character_set_still_keeps_studies_together() {
     let (_, manifest) = folder.prepare(&kept);
     let latin = manifest.films.iter().filter(|film| film.patient.as_deref() == Some("M\u{fc}N-X")).count();
     assert_eq!(latin, 2);
+}
+
+#[test]
+fn a_film_with_words_burned_in_is_left_out_unless_asked_for() {
+    let folder = Folder::new();
+    let plain = film("MRN-3", "1.2.3.6", "AP", "1");
+    let at = plain.windows(4).position(|tag| tag == [0x28, 0, 0x03, 0x01]).unwrap();
+    let said = |value: &[u8]| [&plain[..at], &element((0x28, 0x301), "CS", value), &plain[at..]].concat();
+    fs::write(folder.path("dicom/z.dcm"), said(b"YES")).unwrap();
+    let (report, manifest) = folder.prepare(&folder.options());
+    assert_eq!((manifest.films.len(), examples(&report, Reason::BurnedIn)), (4, &["z.dcm".to_owned()][..]));
+    assert!(report.to_string().contains("words burned into the picture: z.dcm"), "{report}");
+    let keeping = DicomOptions { keep_burned_in: true, ..folder.options() };
+    assert_eq!(folder.prepare(&keeping).1.films.len(), 5);
+    fs::write(folder.path("dicom/z.dcm"), said(b"NO")).unwrap();
+    assert_eq!(folder.prepare(&folder.options()).1.films.len(), 5);
+}
+
+#[test]
+fn the_command_line_says_what_becomes_of_identifiers_before_the_environment_does() {
+    let folder = Folder::new();
+    let run = |arguments: &[&str], salt: Option<&str>| {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_raygen-trainer"));
+        program.args(["data", "prepare", "dicom", "--force", "--json", "--root"]).arg(folder.path("dicom"));
+        program.arg("--images-out").arg(folder.path("png")).arg("--out").arg(folder.path("manifest.csv"));
+        match salt {
+            Some(salt) => program.env("RAYGEN_SALT", salt),
+            None => program.env_remove("RAYGEN_SALT"),
+        };
+        let output = program.args(arguments).output().unwrap();
+        let problem = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() {
+            Ok(fs::read_to_string(folder.path("manifest.csv")).unwrap())
+        } else {
+            Err(problem)
+        }
+    };
+    let hashed = run(&["--salt", "a"], None).unwrap();
+    assert!(!hashed.contains("MRN"));
+    assert_eq!(run(&[], Some("a")).unwrap(), hashed);
+    assert_eq!(run(&["--salt", "a"], Some("b")).unwrap(), hashed);
+    assert!(run(&["--keep-ids"], Some("a")).unwrap().contains("MRN-1"));
+    assert!(run(&["--keep-ids", "--salt", "a"], None).unwrap_err().contains("cannot be used with"));
+    let problem = run(&[], None).unwrap_err();
+    assert!(problem.contains("RAYGEN_SALT") && problem.contains("--keep-ids"), "{problem}");
 }

@@ -234,6 +234,11 @@ fn an_uncertain_label_is_what_was_asked_for() {
     assert_eq!(labels(Uncertain::Negative), Some(Labels::Negative));
     assert_eq!(labels(Uncertain::Positive), Some(positive(&["Pleural Effusion"])));
     assert_eq!(labels(Uncertain::Blank), Some(Labels::Unlabelled));
+    let kept = prepared(false, |options| options.labels.uncertain = Uncertain::Keep, plain);
+    for film in &kept.manifest.films {
+        let expected: &[&str] = if film.id.ends_with("a4.jpg") { &["Pleural Effusion"] } else { &[] };
+        assert_eq!(film.uncertain, expected, "{}", film.id);
+    }
 }
 
 #[test]
@@ -323,4 +328,27 @@ fn a_manifest_that_is_there_is_not_replaced_unless_asked_and_never_left_half() {
     assert!(problem.starts_with("--folders: \"10\""), "{problem}");
     let nowhere = mimic::prepare(&plain(folder.path()), &target).unwrap_err().to_string();
     assert!(nowhere.contains("mimic-cxr-2.0.0-metadata.csv"), "{nowhere}");
+}
+
+#[test]
+fn a_report_that_cannot_be_read_is_told_apart_from_one_that_is_missing() {
+    let unreadable = |root: &Path| {
+        let report = root.join("files/p10/p10000001/s50000001.txt");
+        fs::remove_file(&report).unwrap();
+        // A folder in its place stands for a disk that refuses.
+        fs::create_dir(report).unwrap();
+    };
+    for keep_textless in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("mimic");
+        tree(&root, false);
+        unreadable(&root);
+        let text = TextOptions { keep_textless, ..TextOptions::default() };
+        let target = Target::new(folder.path().join("manifest.csv"));
+        let report = mimic::prepare(&MimicOptions { text, ..plain(&root) }, &target).unwrap();
+        let dropped = |reason| report.dropped.iter().find(|dropped| dropped.reason == reason);
+        let unreadable = dropped(Reason::UnreadableReport).unwrap();
+        assert_eq!((unreadable.count, dropped(Reason::MissingReport)), (2, None));
+        assert!(unreadable.examples[0].starts_with("p10/p10000001/s50000001.txt ("), "{report}");
+    }
 }

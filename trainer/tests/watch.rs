@@ -198,10 +198,17 @@ fn a_plan_counts_and_times_and_writes_nothing() {
     let mut crowded = plan.clone();
     crowded.available_bytes = Some(crowded.needed_bytes() - 1);
     assert!(crowded.to_string().contains("TOO MUCH") && plan.needed_bytes() > plan.films.bytes);
+    assert_eq!(plan.films.memory_bytes, plan.films.bytes);
+    let mut large = config.clone();
+    large.data.memory_mib = 0;
+    let large = Plan::make(&large, &out, None).unwrap();
+    assert_eq!((large.films.bytes, large.films.memory_bytes), (plan.films.bytes, 4 * 2 * side * side * 4));
+    assert!(large.to_string().contains("those of the coming steps"), "{large}");
     crowded.available_bytes = Some(crowded.needed_bytes());
     assert!(!crowded.to_string().contains("TOO MUCH"));
-    assert_eq!((plan.encode.grids, plan.encode.tokens, plan.encode.bytes), (14, 64, 14 * 64 * 4));
-    let [tokenizer, transformer] = &plan.stages;
+    let encode = plan.encode.unwrap();
+    assert_eq!((encode.grids, encode.tokens, encode.bytes), (14, 64, 14 * 64 * 2));
+    let [tokenizer, transformer] = &plan.stages[..] else { panic!("{plan:?}") };
     assert_eq!((tokenizer.steps, tokenizer.epochs), (5, 2.0));
     let bytes = 4 * (plan.networks[1].parameters + plan.networks[2].parameters);
     assert_eq!((transformer.memory.weights, transformer.memory.moments), (bytes, 2 * bytes));
@@ -218,6 +225,17 @@ fn a_plan_counts_and_times_and_writes_nothing() {
     let header = u64::from_le_bytes(checkpoint[..8].try_into().unwrap());
     assert_eq!(checkpoint.len() as u64 - 8 - header, transformer.checkpoint_bytes / 2);
     assert!(Plan::make(&config, &out, None).unwrap().out_holds_a_run);
+    // A bundle to start from is looked at too, without its tensors.
+    let from = |bundle: &str, codes: usize| {
+        let mut config = config.clone();
+        config.tokenizer.start_from = Some(folder.path().join(bundle));
+        config.tokenizer.model.codebook_size = codes;
+        Plan::make(&config, &out, None).map_err(|error| format!("{error:#}"))
+    };
+    let codes = config.tokenizer.model.codebook_size;
+    assert!(from("run/bundle", codes).is_ok());
+    assert!(from("run/bundle", 2 * codes).unwrap_err().contains("another shape than tokenizer.model"));
+    assert!(from("elsewhere", codes).unwrap_err().contains("elsewhere"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The metrics at the sizes that people run them at: `cargo bench -p raygen-eval`.
 
+#![expect(clippy::expect_used, reason = "the inputs are made here")]
+
 use divan::Bencher;
 use raygen_eval::distribution::{frechet_distance, kernel_distance, neighbour_shares};
 use raygen_eval::memorisation::{Thumbnails, nearest_pixels, nearest_tokens};

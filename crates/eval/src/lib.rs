@@ -18,6 +18,7 @@ pub mod memorisation;
 pub mod plot;
 mod products;
 mod psnr;
+pub mod report;
 pub mod set_similarity;
 pub mod sheet;
 mod similarity;

@@ -42,28 +42,42 @@ impl<'a> Rows<'a> {
         T: Send,
         F: Fn(usize, &mut [f64]) -> T + Sync,
     {
+        if other.count() == 0 {
+            return (0..self.count()).map(|row| take(row, &mut [])).collect();
+        }
+        let of_block = |first: usize, products: &mut [f64]| -> Vec<T> {
+            let rows = products.chunks_exact_mut(other.count()).enumerate();
+            rows.map(|(row, products)| take(first + row, products)).collect()
+        };
+        self.map_blocks(other, |_| 0, of_block).into_iter().flatten().collect()
+    }
+
+    /// For each block of rows of `self`, in order: `take(its first row, products of its rows with the rows of other from
+    /// start(its first row) on)`, row-major.
+    pub(crate) fn map_blocks<T, S, F>(&self, other: &Rows<'_>, start: S, take: F) -> Vec<T>
+    where
+        T: Send,
+        S: Fn(usize) -> usize + Sync,
+        F: Fn(usize, &mut [f64]) -> T + Sync,
+    {
         let width = self.width;
-        let blocks = self.values.par_chunks(LEFT_ROWS * width).enumerate();
-        let of_block = |(block, left): (usize, &[f32])| -> Vec<T> {
-            let rows = left.len() / width;
+        let of_block = |(block, left): (usize, &[f32])| -> T {
+            let (first_row, rows) = (block * LEFT_ROWS, left.len() / width);
+            let start = start(first_row).min(other.count());
+            let rest = other.count() - start;
             let left = DMatrix::from_iterator(width, rows, left.iter().map(|value| f64::from(*value)));
-            let mut products = vec![0.0; rows * other.count()];
-            for (place, right) in other.values.chunks(RIGHT_ROWS * width).enumerate() {
+            let mut products = vec![0.0; rows * rest];
+            for (place, right) in other.values[start * width..].chunks(RIGHT_ROWS * width).enumerate() {
                 let (first, count) = (place * RIGHT_ROWS, right.len() / width);
                 let right = DMatrix::from_row_iterator(count, width, right.iter().map(|value| f64::from(*value)));
                 let product = right * &left;
                 for (row, of_row) in product.column_iter().enumerate() {
-                    let target = &mut products[row * other.count() + first..][..count];
-                    target.copy_from_slice(of_row.as_slice());
+                    products[row * rest + first..][..count].copy_from_slice(of_row.as_slice());
                 }
             }
-            let rows = products.chunks_exact_mut(other.count().max(1)).enumerate();
-            rows.map(|(row, products)| take(block * LEFT_ROWS + row, products)).collect()
+            take(first_row, &mut products)
         };
-        if other.count() == 0 {
-            return (0..self.count()).map(|row| take(row, &mut [])).collect();
-        }
-        blocks.flat_map_iter(of_block).collect()
+        self.values.par_chunks(LEFT_ROWS * width).enumerate().map(of_block).collect()
     }
 
     /// The same with squared Euclidean distances.

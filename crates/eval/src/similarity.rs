@@ -73,16 +73,19 @@ fn compare(a: &Plane, b: &Plane) -> Compared {
     let square_b = b.times(&b).blurred();
     let product = a.times(&b).blurred();
     let (mut similarity, mut contrast) = (0.0, 0.0);
-    for index in 0..mean_a.values.len() {
-        let (ma, mb) = (mean_a.values[index], mean_b.values[index]);
-        let variance_a = (square_a.values[index] - ma * ma).max(0.0);
-        let variance_b = (square_b.values[index] - mb * mb).max(0.0);
-        let covariance = product.values[index] - ma * mb;
-        let structure = (2.0 * covariance + C2) / (variance_a + variance_b + C2);
-        similarity += structure * (2.0 * ma * mb + C1) / (ma * ma + mb * mb + C1);
-        let (x, y) = (index % width, index / width);
-        if (MARGIN..width - MARGIN).contains(&x) && (MARGIN..height - MARGIN).contains(&y) {
-            contrast += structure;
+    let mut structures = vec![0.0; width];
+    for y in 0..height {
+        for (x, structure) in structures.iter_mut().enumerate() {
+            let index = y * width + x;
+            let (ma, mb) = (mean_a.values[index], mean_b.values[index]);
+            let variance_a = (square_a.values[index] - ma * ma).max(0.0);
+            let variance_b = (square_b.values[index] - mb * mb).max(0.0);
+            let covariance = product.values[index] - ma * mb;
+            *structure = (2.0 * covariance + C2) / (variance_a + variance_b + C2);
+            similarity += *structure * (2.0 * ma * mb + C1) / (ma * ma + mb * mb + C1);
+        }
+        if (MARGIN..height - MARGIN).contains(&y) {
+            contrast += structures[MARGIN..width - MARGIN].iter().sum::<f64>();
         }
     }
     let inside = (width - 2 * MARGIN) * (height - 2 * MARGIN);
@@ -127,16 +130,13 @@ impl Plane {
         let height = self.height + 1 - WINDOW;
         let mut rows = Vec::with_capacity(width * self.height);
         for row in self.values.chunks_exact(self.width) {
-            rows.extend(row.windows(WINDOW).map(|window| window.iter().zip(&kernel).map(|(v, k)| v * k).sum::<f64>()));
+            let start = rows.len();
+            rows.resize(start + width, 0.0);
+            add_taps(&mut rows[start..], &kernel, |tap| &row[tap..][..width]);
         }
         let mut values = vec![0.0; width * height];
         for (y, out) in values.chunks_exact_mut(width).enumerate() {
-            for (tap, weight) in kernel.iter().enumerate() {
-                let row = &rows[(y + tap) * width..][..width];
-                for (out, value) in out.iter_mut().zip(row) {
-                    *out += weight * value;
-                }
-            }
+            add_taps(out, &kernel, |tap| &rows[(y + tap) * width..][..width]);
         }
         Self { width, height, values }
     }
@@ -153,6 +153,15 @@ impl Plane {
             );
         }
         Self { width, height, values }
+    }
+}
+
+/// Adds weighted lines to `out`: whole lines, one tap after another, which the compiler turns into vector instructions.
+fn add_taps<'a>(out: &mut [f64], kernel: &[f64; WINDOW], line: impl Fn(usize) -> &'a [f64]) {
+    for (tap, weight) in kernel.iter().enumerate() {
+        for (out, value) in out.iter_mut().zip(line(tap)) {
+            *out += weight * value;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use raygen_eval::GrayImage;
-use raygen_eval::memorisation::{Criteria, Memorisation, Nearest, Thumbnails, Verdict, judge, nearest_pixels};
+use raygen_eval::memorisation::{Criteria, Memorisation, Nearest, Suspect, Thumbnails, Verdict, judge, nearest_pixels};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -54,6 +54,9 @@ fn spoiled(film: &[f32], seed: usize) -> Vec<f32> {
     (0..SIDE * SIDE).map(pixel).collect()
 }
 
+/// Makes a copy of a film; the number varies the noise.
+type Copier = fn(&[f32], usize) -> Vec<f32>;
+
 struct Setting {
     training: Vec<Film>,
     small: Thumbnails,
@@ -87,19 +90,17 @@ fn copies_of_training_films_are_caught_and_fresh_real_films_are_not() -> TestRes
     assert!(setting.held_out.len() > 30 && setting.fresh.len() > 30);
     let fresh: Vec<Vec<f32>> = setting.fresh.iter().map(|film| film.pixels.clone()).collect();
     let found = judged(&setting, &fresh)?;
-    println!("fresh: {found:?}");
     assert_eq!((found.verdict, found.copies), (Verdict::NotFound, 0));
 
     // Exact copies, and copies with noise, darker and moved.
     let copied = [3, 200, 555];
-    let copies: [fn(&[f32], usize) -> Vec<f32>; 2] = [|film, _| film.to_vec(), spoiled];
+    let copies: [Copier; 2] = [|film, _| film.to_vec(), spoiled];
     for copy in copies {
         let mut mixed = fresh.clone();
         for (place, training) in copied.into_iter().enumerate() {
             mixed[5 * place] = copy(&setting.training[training].pixels, training);
         }
         let found = judged(&setting, &mixed)?;
-        println!("{:?}", &found.suspects[..6]);
         assert_eq!((found.verdict, found.copies), (Verdict::Copies, 3));
         let mut caught: Vec<(usize, usize)> = found
             .suspects
@@ -110,5 +111,20 @@ fn copies_of_training_films_are_caught_and_fresh_real_films_are_not() -> TestRes
         caught.sort_unstable();
         assert_eq!(caught, [(0, 3), (5, 200), (10, 555)]);
     }
+    Ok(())
+}
+
+#[test]
+fn hardly_any_spoiled_copy_escapes() -> TestResult {
+    let setting = setting()?;
+    let places: Vec<usize> = (0..setting.training.len()).step_by(16).collect();
+    let copies: Vec<Vec<f32>> = places.iter().map(|place| spoiled(&setting.training[*place].pixels, *place)).collect();
+    let found = judged(&setting, &copies)?;
+    // Some patients' films are stored twice.
+    let patient = |film: usize| &setting.training[film].patient;
+    let right = |suspect: &&Suspect| suspect.copy && patient(suspect.training) == patient(places[suspect.generated]);
+    let right = found.suspects.iter().filter(right).count();
+    assert!(right * 100 >= copies.len() * 95, "{right} of {}: {:?}", copies.len(), found.suspects.last());
+    assert!(found.p_value < 1e-6, "{}", found.p_value);
     Ok(())
 }

@@ -94,6 +94,8 @@ pub struct Film {
     pub findings: Option<String>,
     /// What it shows.
     pub labels: Labels,
+    /// Classes of which nobody can say whether it shows them (column `uncertain_labels`): for these `labels` does not hold.
+    pub uncertain: Vec<String>,
     /// Where the texts come from: a radiologist, a template.
     pub text_origin: Option<String>,
     /// The collection that it belongs to.

@@ -98,6 +98,27 @@ impl Labels {
     }
 }
 
+/// Reads an `uncertain_labels` field: names separated by `;`, class names matched whatever their case. Of these nobody
+/// can say whether the film shows them; what `labels` says holds for the others.
+///
+/// The error says what is wrong in words.
+pub(crate) fn parse_uncertain(field: &str, labels: &Labels) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in field.split(';').map(str::trim).filter(|name| !name.is_empty()) {
+        if name.eq_ignore_ascii_case(NO_FINDING) {
+            return Err(format!("\"{NO_FINDING}\" is no finding that could be uncertain"));
+        }
+        let name = class_index(name).map_or(name, |index| CLASSES[index]);
+        if labels.is_positive(name) == Some(true) {
+            return Err(format!("\"{name}\" stands in the column labels too; remove one"));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
 fn class_index(name: &str) -> Option<usize> {
     CLASSES.iter().position(|class| class.eq_ignore_ascii_case(name))
 }
@@ -123,6 +144,17 @@ mod tests {
         );
         let flags = labels.ok().and_then(|labels| labels.class_flags());
         assert_eq!(flags, Some([false, false, false, true, false, false, false, false, false, true]));
+    }
+
+    #[test]
+    fn an_uncertain_label_is_neither_positive_nor_twice_there() {
+        let edema = Labels::Positive(vec!["Edema".into()]);
+        assert_eq!(parse_uncertain("", &edema), Ok(vec![]));
+        assert_eq!(parse_uncertain("pneumonia; Pneumonia ;Mass", &edema), Ok(vec!["Pneumonia".into(), "Mass".into()]));
+        assert_eq!(parse_uncertain("Edema", &Labels::Negative), Ok(vec!["Edema".into()]));
+        let problem = parse_uncertain("edema", &edema).err().unwrap_or_default();
+        assert!(problem.contains("\"Edema\" stands in the column labels too"), "{problem}");
+        assert!(parse_uncertain("No Finding", &edema).is_err());
     }
 
     #[test]

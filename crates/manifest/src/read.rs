@@ -9,11 +9,23 @@ use std::{
 
 use csv::StringRecord;
 
+use crate::labels::parse_uncertain;
 use crate::{CLASSES, Film, Labels, Manifest, ManifestError, Split};
 
-/// Columns that the contract names. Others are kept in [`Film::other`].
-const KNOWN_COLUMNS: [&str; 10] =
-    ["path", "split", "patient", "view", "impression", "findings", "labels", "text_origin", "source", "licence"];
+/// Columns that have a meaning: those that the contract names, and `uncertain_labels`. Others are kept in [`Film::other`].
+const KNOWN_COLUMNS: [&str; 11] = [
+    "path",
+    "split",
+    "patient",
+    "view",
+    "impression",
+    "findings",
+    "labels",
+    "uncertain_labels",
+    "text_origin",
+    "source",
+    "licence",
+];
 
 impl Manifest {
     /// Reads and checks a manifest. Does not look at the films: see [`Manifest::check_files`].
@@ -83,6 +95,9 @@ impl Columns {
         if id.contains('\0') {
             return Err(wrong("path", "it holds a NUL character; name the film's file".to_owned()));
         }
+        let labels = Labels::parse(&text("labels").unwrap_or_default()).map_err(|problem| wrong("labels", problem))?;
+        let uncertain = parse_uncertain(&text("uncertain_labels").unwrap_or_default(), &labels)
+            .map_err(|problem| wrong("uncertain_labels", problem))?;
         Ok(Film {
             path: folder.join(&id),
             line,
@@ -91,7 +106,8 @@ impl Columns {
             view: parsed(text("view")).map_err(|problem| wrong("view", problem))?,
             impression: text("impression"),
             findings: text("findings"),
-            labels: Labels::parse(&text("labels").unwrap_or_default()).map_err(|problem| wrong("labels", problem))?,
+            labels,
+            uncertain,
             text_origin: text("text_origin"),
             source: text("source"),
             licence: text("licence"),

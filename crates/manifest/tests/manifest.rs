@@ -53,6 +53,17 @@ fn only_the_path_is_required_and_blanks_are_absent() -> TestResult {
 }
 
 #[test]
+fn uncertain_labels_are_read_without_a_notice_and_checked_against_the_labels() -> TestResult {
+    let folder = folder_with("path,labels,uncertain_labels\na.png,Edema,pneumonia;Fracture\nb.png,No Finding,\n")?;
+    let manifest = Manifest::read(folder.path().join("films.csv"))?;
+    assert_eq!(manifest.films[0].uncertain, ["Pneumonia", "Fracture"]);
+    assert!(manifest.films[1].uncertain.is_empty() && manifest.notices.is_empty(), "{:?}", manifest.notices);
+    let message = refused("path,labels,uncertain_labels\na.png,Edema,Edema\n")?;
+    assert!(message.contains("uncertain_labels") && message.contains("Edema"), "{message}");
+    Ok(())
+}
+
+#[test]
 fn columns_of_ones_own_are_kept_with_one_notice() -> TestResult {
     let folder = folder_with("path,age,room,labels\na.png,61,4,Support Devices\nb.png,,5,Edema\n")?;
     let manifest = Manifest::read(folder.path().join("films.csv"))?;

@@ -141,8 +141,11 @@ fn halve(x: &Tensor) -> Result<Tensor> {
     rows.narrow(3, 0, 1)?.maximum(&rows.narrow(3, 1, 1)?)?.reshape((batch, channels, height, width))
 }
 
-/// Features [batch, channels, h, w] over their length at each place.
-fn unit_length(x: &Tensor) -> Result<Tensor> {
+/// Features [batch, channels, h, w] over their length at each place. Differentiable, also where they are zeros.
+///
+/// # Errors
+/// A tensor of another rank.
+pub fn unit_length(x: &Tensor) -> Result<Tensor> {
     let length = ((x.sqr()?.sum_keepdim(1)? + EPS * EPS)?.sqrt()? + EPS)?;
     x.broadcast_div(&length)
 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, error::Error};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use raygen_model::{
+    densenet::{DENSENET_121, DenseNetConfig, TrainingDenseNet, is_running},
     text_encoder::{TextEncoder, TextEncoderConfig},
     transformer::{
         Activation, AttentionDropout, PublishedConfig, RaygenConfig, TextNorm, Transformer, TransformerConfig, View,
@@ -294,5 +295,32 @@ fn text_encoder_gradients_agree_with_finite_differences() -> TestResult {
             probe(&states.to_dtype(dtype)?)
         },
         no_exceptions,
+    )
+}
+
+#[test]
+fn densenet_gradients_agree_with_finite_differences() -> TestResult {
+    let classes = ["Edema", "Fracture", "Pneumonia"].map(str::to_owned).to_vec();
+    let config = DenseNetConfig {
+        growth_rate: 2,
+        block_layers: vec![2, 1],
+        initial_features: 4,
+        bottleneck: 2,
+        in_channels: 1,
+        image_size: 16,
+        ..DenseNetConfig::published(DENSENET_121, classes)
+    };
+    let targets = Tensor::new(&[[1f32, 0.0, 0.05], [0.95, 0.0, 1.0], [0.0, 1.0, 0.0]], &Device::Cpu)?;
+    // Answers that are masked, and one that counts double.
+    let weights = Tensor::new(&[[1f32, 0.0, 1.0], [2.0, 1.0, 1.0], [1.0, 1.0, 0.0]], &Device::Cpu)?;
+    assert_gradients(
+        &move |vb| {
+            let dtype = vb.dtype();
+            let images = wave(&[3, 1, 16, 17], 3.0, 1.0)?.to_dtype(dtype)?;
+            let (logits, _) = TrainingDenseNet::new(&config, vb)?.logits(&images)?;
+            raygen_nn::binary_cross_entropy(&logits, &targets, &weights)
+        },
+        // They follow the batches.
+        is_running,
     )
 }

@@ -1,4 +1,4 @@
-//! GELU, SiLU and the gated GELU.
+//! GELU, SiLU, ReLU and the gated GELU.
 
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -26,6 +26,14 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Activation::Silu)
 }
 
+/// `max(x, 0)`, with the gradient 0 at 0. Any shape.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if !host::is_fused(&[x]) {
+        return reference::relu(x);
+    }
+    x.contiguous()?.apply_op1(Activation::Relu)
+}
+
 /// `gelu(first half) * second half` along the last dimension: [.., 2 h] gives [.., h].
 ///
 /// # Errors
@@ -44,6 +52,7 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 enum Activation {
     Gelu,
     Silu,
+    Relu,
 }
 
 impl CustomOp1 for Activation {
@@ -51,6 +60,7 @@ impl CustomOp1 for Activation {
         match self {
             Self::Gelu => "gelu",
             Self::Silu => "silu",
+            Self::Relu => "relu",
         }
     }
 
@@ -59,6 +69,7 @@ impl CustomOp1 for Activation {
         let kernel = match self {
             Self::Gelu => gelu_forward,
             Self::Silu => silu_forward,
+            Self::Relu => relu_forward,
         };
         let mut out = vec![0.0; x.len()];
         out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| kernel(out, x));
@@ -69,6 +80,7 @@ impl CustomOp1 for Activation {
         let kernel = match self {
             Self::Gelu => gelu_backward,
             Self::Silu => silu_backward,
+            Self::Relu => relu_backward,
         };
         let gradient = gradient.contiguous()?;
         let (x_reader, gradient) = (host::Reader::new(x), host::Reader::new(&gradient));
@@ -149,6 +161,19 @@ vectorised! {
     fn silu_backward(dx: &mut [f32], x: &[f32], gradient: &[f32]) {
         for ((dx, x), gradient) in dx.iter_mut().zip(x).zip(gradient) {
             *dx = gradient * math::silu_derivative(*x);
+        }
+    }
+
+    /// NaN stays NaN.
+    fn relu_forward(out: &mut [f32], x: &[f32]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = if *x < 0.0 { 0.0 } else { *x };
+        }
+    }
+
+    fn relu_backward(dx: &mut [f32], x: &[f32], gradient: &[f32]) {
+        for ((dx, x), gradient) in dx.iter_mut().zip(x).zip(gradient) {
+            *dx = if *x > 0.0 { *gradient } else { 0.0 };
         }
     }
 

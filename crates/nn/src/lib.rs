@@ -11,12 +11,14 @@
 
 mod activation;
 mod attention;
+mod binary_cross_entropy;
 mod conv2d;
 mod cross_entropy;
 mod embedding;
 mod kernel;
 mod linear;
 mod norm;
+mod pool;
 mod softmax;
 mod straight_through;
 mod upsample;
@@ -25,14 +27,16 @@ pub mod layers;
 pub mod parameters;
 pub mod reference;
 
-pub use activation::{geglu, gelu, silu};
+pub use activation::{geglu, gelu, relu, silu};
 pub use attention::{Dropout, DropoutKey, attention, attention_with_dropout};
+pub use binary_cross_entropy::binary_cross_entropy;
 pub use conv2d::{ConvGeometry, Padding, conv2d};
 pub use cross_entropy::{cross_entropy, cross_entropy_of_likeness};
 pub use embedding::embedding;
 pub use linear::linear;
-pub use norm::{group_norm, group_norm_silu, layer_norm, rms_norm};
+pub use norm::{BatchStatistics, batch_norm, batch_norm_relu, group_norm, group_norm_silu, layer_norm, rms_norm};
 pub use parameters::{ParameterError, Parameters};
+pub use pool::{avg_pool_2x2, max_pool_3x3};
 pub use softmax::softmax;
 pub use straight_through::straight_through;
 pub use upsample::upsample_nearest_2x;

@@ -12,6 +12,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 use crate::attention::Dropout;
 use crate::conv2d::ConvGeometry;
+use crate::norm::BatchStatistics;
 
 /// See [`linear`](crate::linear).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -103,6 +104,36 @@ fn group_norm_wide(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize, eps
     normal.broadcast_mul(&gamma)?.broadcast_add(&beta)
 }
 
+/// See [`batch_norm`](crate::batch_norm).
+pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    let (normal, statistics) = batch_norm_wide(x, gamma, beta, eps)?;
+    Ok((normal.to_dtype(x.dtype())?, statistics))
+}
+
+/// See [`batch_norm_relu`](crate::batch_norm_relu).
+pub fn batch_norm_relu(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    let (normal, statistics) = batch_norm_wide(x, gamma, beta, eps)?;
+    Ok((relu(&normal)?.to_dtype(x.dtype())?, statistics))
+}
+
+/// [`batch_norm`] before it is rounded to a half precision.
+fn batch_norm_wide(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+    let count = x.elem_count() / channels.max(1);
+    let planes = widened(x)?.reshape((batch, channels, count / batch.max(1)))?;
+    let mean = planes.mean_keepdim((0, 2))?;
+    let centred = planes.broadcast_sub(&mean)?;
+    let variance = centred.sqr()?.mean_keepdim((0, 2))?;
+    let per_channel = |values: &Tensor| widened(values)?.reshape((1, channels, 1));
+    let normal = centred
+        .broadcast_div(&(&variance + eps)?.sqrt()?)?
+        .broadcast_mul(&per_channel(gamma)?)?
+        .broadcast_add(&per_channel(beta)?)?
+        .reshape(x.shape())?;
+    let detached = |values: Tensor| values.detach().reshape(channels);
+    Ok((normal, BatchStatistics { mean: detached(mean)?, variance: detached(variance)?, count }))
+}
+
 /// The same values in at least f32.
 fn widened(x: &Tensor) -> Result<Tensor> {
     if is_half(x) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
@@ -134,6 +165,11 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     let wide = widened(x)?;
     (&wide / (wide.neg()?.exp()? + 1.0)?)?.to_dtype(x.dtype())
+}
+
+/// See [`relu`](crate::relu). candle's own turns NaN into 0, and has the gradient 1 at 0.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    x.gt(&x.zeros_like()?)?.where_cond(x, &(x * 0.0)?)
 }
 
 /// See [`geglu`](crate::geglu).
@@ -185,6 +221,57 @@ pub fn upsample_nearest_2x(x: &Tensor) -> Result<Tensor> {
         2 * height,
         2 * width,
     ))
+}
+
+/// See [`avg_pool_2x2`](crate::avg_pool_2x2).
+pub fn avg_pool_2x2(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (height, width) = (height / 2, width / 2);
+    widened(x)?
+        .narrow(2, 0, 2 * height)?
+        .narrow(3, 0, 2 * width)?
+        .reshape((batch, channels, height, 2, width, 2))?
+        .mean((3, 5))?
+        .to_dtype(x.dtype())
+}
+
+/// See [`max_pool_3x3`](crate::max_pool_3x3).
+pub fn max_pool_3x3(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (out_height, out_width) = (height.div_ceil(2), width.div_ceil(2));
+    // The edge once more on each side: a window that reaches over it holds that value already.
+    let padded = x
+        .pad_with_same(2, 1, 2 * out_height + 1 - height)?
+        .pad_with_same(3, 1, 2 * out_width + 1 - width)?
+        .contiguous()?;
+    let every_second = |x: &Tensor, dim: usize, first: usize, count: usize| {
+        let mut dims = x.dims().to_vec();
+        dims[dim] = count;
+        dims.insert(dim + 1, 2);
+        x.narrow(dim, first, 2 * count)?.contiguous()?.reshape(dims)?.narrow(dim + 1, 0, 1)?.squeeze(dim + 1)
+    };
+    let mut taps = Vec::with_capacity(9);
+    for row in 0..3 {
+        let rows = every_second(&padded, 2, row, out_height)?;
+        for column in 0..3 {
+            taps.push(every_second(&rows, 3, column, out_width)?.reshape((batch, channels, out_height * out_width))?);
+        }
+    }
+    let taps = Tensor::stack(&taps, D::Minus1)?;
+    let place = taps.detach().argmax_keepdim(D::Minus1)?;
+    // A NaN is never the largest; it shows all the same.
+    let broken = (taps.detach().sum(D::Minus1)? * 0.0)?;
+    (taps.gather(&place, D::Minus1)?.squeeze(D::Minus1)? + broken)?.reshape((batch, channels, out_height, out_width))
+}
+
+/// See [`binary_cross_entropy`](crate::binary_cross_entropy). The half precisions are widened to f32.
+pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let logits = widened(logits)?;
+    let targets = targets.detach().to_dtype(logits.dtype())?;
+    // log(1 + e^x) = x / 2 + |x| / 2 + log(1 + e^-|x|), whose part in |x| is smooth at 0.
+    let size = logits.abs()?;
+    let even = ((&size * 0.5)? + (size.neg()?.exp()? + 1.0)?.log()?)?;
+    weighted_mean(&((logits * (0.5 - targets)?)? + even)?, weights)
 }
 
 /// See [`cross_entropy`](crate::cross_entropy). The half precisions are widened to f32.

@@ -127,3 +127,60 @@ fn operations_accept_transposed_and_narrowed_inputs() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn concatenated_channels_get_their_own_gradients_also_where_one_is_used_again() -> Result<()> {
+    let mut random = Random::new(12);
+    let inputs = vec![random.tensor(&[3, 2, 4, 5])?, random.tensor(&[3, 3, 4, 5])?];
+    // As in a dense block: what was concatenated is read, and concatenated again.
+    let case = Case::new("concatenation", inputs, 0, |i| {
+        let both = Tensor::cat(&[&i[0], &i[1]], 1)?;
+        Tensor::cat(&[&both, &raygen_nn::silu(&both)?, &i[0]], 1)
+    });
+    let (_, exact) = value_and_gradients(&case, DType::F64)?;
+    let (_, single) = value_and_gradients(&case, DType::F32)?;
+    for (index, (exact, single)) in exact.iter().zip(&single).enumerate() {
+        assert_close(&case.name, &format!("gradient of input {index}"), single, exact)?;
+        let exact = exact.flatten_all()?.to_vec1::<f64>()?;
+        for (element, exact) in exact.iter().enumerate() {
+            let expected = finite_difference(&case, index, element)?;
+            assert!((exact - expected).abs() < 1e-6, "input {index} at {element}: {exact}, by differences {expected}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn where_several_values_are_largest_the_first_gets_the_whole_gradient() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Var::from_tensor(&Tensor::ones((1, 1, 3, 3), dtype, &Device::Cpu)?)?;
+        let gradients = raygen_nn::max_pool_3x3(&x)?.sum_all()?.backward()?;
+        let gradient = gradients.get(x.as_tensor()).ok_or(candle_core::Error::Msg("none".into()))?;
+        // Four windows, which begin at the first place and at the middle of each side.
+        let gradient = gradient.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(gradient, [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], "{dtype:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn rectified_zeros_have_no_gradient_and_a_large_wrong_answer_has_a_whole_one() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Var::from_tensor(&Tensor::new(&[[-1f32, 0.0, 2.0]], &Device::Cpu)?.to_dtype(dtype)?)?;
+        let gradients = raygen_nn::relu(&x)?.sum_all()?.backward()?;
+        let gradient = gradients.get(x.as_tensor()).ok_or(candle_core::Error::Msg("none".into()))?;
+        assert_eq!(gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?, [[0.0, 0.0, 1.0]]);
+
+        let logits = Var::from_tensor(&Tensor::new(&[[-300f32, 0.0, 300.0]], &Device::Cpu)?.to_dtype(dtype)?)?;
+        let targets = Tensor::new(&[[1f32, 0.0, 1.0]], &Device::Cpu)?;
+        let loss = raygen_nn::binary_cross_entropy(&logits, &targets, &targets.ones_like()?)?;
+        let expected = (300.0 + std::f64::consts::LN_2) / 3.0;
+        assert!((loss.to_dtype(DType::F64)?.to_scalar::<f64>()? - expected).abs() < 1e-4);
+        let gradients = loss.backward()?;
+        let gradient = gradients.get(logits.as_tensor()).ok_or(candle_core::Error::Msg("none".into()))?;
+        let gradient = gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        assert!((gradient[0][0] + 1.0 / 3.0).abs() < 1e-6 && (gradient[0][1] - 0.5 / 3.0).abs() < 1e-6);
+        assert_eq!(gradient[0][2], 0.0);
+    }
+    Ok(())
+}

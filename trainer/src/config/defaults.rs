@@ -115,3 +115,11 @@ pub(super) fn plateau_threshold() -> f64 {
 pub(super) fn plateau_smallest_change() -> f64 {
     1e-8
 }
+
+pub(super) fn min_positives() -> usize {
+    1
+}
+
+pub(super) fn norm_momentum() -> f64 {
+    0.1
+}

@@ -1,7 +1,9 @@
 //! One TOML file describes a run; every key is documented here, unknown keys are refused by name.
 
+mod classifier;
 mod decoder;
 mod defaults;
+mod films;
 mod optimiser;
 mod picture_losses;
 mod safety;
@@ -14,7 +16,9 @@ use std::path::{Path, PathBuf};
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
 
+pub use self::classifier::{ClassifierConfig, ClassifierModel, UncertainPolicy, UnlabelledPolicy};
 pub use self::decoder::DecoderConfig;
+pub use self::films::DataConfig;
 pub use self::optimiser::{OptimiserConfig, PlateauConfig, PlateauMasks};
 pub use self::picture_losses::{AdversarialConfig, PerceptualConfig};
 pub use self::safety::{OnFailure, Safety};
@@ -65,36 +69,29 @@ pub struct RunConfig {
     pub seed: u64,
     /// The films.
     pub data: DataConfig,
-    /// Stage `tokenizer`: the VQ-GAN.
+    /// Stage `tokenizer`: the VQ-GAN. A run makes pictures, with this section and `transformer`; or it has neither, and trains
+    /// a classifier only: then both are their `Default`, zeros that no stage reads (see
+    /// [`makes_pictures`](Self::makes_pictures)).
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tokenizer: TokenizerConfig,
     /// Stage `encode`: the token cache.
     #[serde(default)]
     pub encode: EncodeConfig,
     /// Stage `transformer`: the masked transformer and its text encoder.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub transformer: TransformerStageConfig,
     /// Stage `decoder`: fine-tuning of the tokenizer's decoder on grids that the transformer made. Left out, there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoder: Option<DecoderConfig>,
+    /// Stage `classifier`, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<ClassifierConfig>,
     /// Stage `export`: the bundle.
     #[serde(default)]
     pub export: ExportConfig,
     /// The folder of the file that this was read from: what the manifest's path is relative to.
     #[serde(skip)]
     folder: PathBuf,
-}
-
-/// The films.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Manifest, relative to the configuration file.
-    pub manifest: PathBuf,
-    /// Side of the square picture, in pixels.
-    pub image_size: usize,
-    /// Films of which views are taken: a list of `AP`, `PA`, `frontal` and `lateral`, or `all`. Left out, all but lateral ones. A film
-    /// whose view is not known is always taken.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub views: ViewChoice,
 }
 
 /// How often a stage measures, draws and saves.
@@ -114,7 +111,7 @@ impl Default for Cadence {
 }
 
 /// Stage `tokenizer`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerConfig {
     /// A bundle, relative to the configuration file, whose tokenizer this one starts from; its shape must be `model`'s. With 0
@@ -169,7 +166,7 @@ pub struct TokenizerConfig {
 }
 
 /// Sizes of the VQ-GAN.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerModel {
     /// Channels at full resolution.
@@ -243,7 +240,7 @@ impl Default for EncodeConfig {
 
 /// Stage `export`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
     /// Storage of the weights.
     pub dtype: StorageType,
@@ -305,6 +302,12 @@ impl RunConfig {
         Ok(config)
     }
 
+    /// Whether it has the stages that pictures need: tokenizer, encode and transformer.
+    #[must_use]
+    pub fn makes_pictures(&self) -> bool {
+        !is_default(&self.tokenizer) && !is_default(&self.transformer)
+    }
+
     /// Where the bundle lies that the tokenizer starts from, if it does.
     #[must_use]
     pub fn tokenizer_start(&self) -> Option<PathBuf> {
@@ -343,6 +346,12 @@ impl RunConfig {
             Some(_) => "transformer.text.start_from",
             None => "transformer.start_from",
         }
+    }
+
+    /// Where the bundle lies that the classifier starts from, if it does.
+    #[must_use]
+    pub fn classifier_start(&self) -> Option<PathBuf> {
+        self.classifier.as_ref()?.start_from.as_ref().map(|bundle| self.folder.join(bundle))
     }
 
     /// Where the manifest lies.

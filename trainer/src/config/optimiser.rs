@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::defaults;
 
 /// AdamW with warm-up and cosine decay to `final_ratio`, or the plateau rule. Without weight decay it is Adam.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimiserConfig {
     /// Peak learning rate.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cadence, OnFailure, OptimiserConfig, Safety, defaults, is_default};
 
 /// Stage `transformer`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformerStageConfig {
     /// Steps in all.
@@ -122,7 +122,7 @@ impl TransformerStageConfig {
 }
 
 /// The masked transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformerModel {
     /// Which architecture it has.
@@ -223,7 +223,7 @@ impl MaskCount {
 }
 
 /// Sizes of the text encoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextModel {
     /// Width.

@@ -1,8 +1,13 @@
 //! What can be wrong with a run is said before anything is computed, not after the hours of an earlier stage.
 
+mod classifier;
+
 use raygen_model::lpips::SMALLEST_SIDE;
 
-use super::{AdversarialConfig, Cadence, DecoderConfig, OptimiserConfig, PerceptualConfig, RunConfig, Safety, Variant};
+use super::{
+    AdversarialConfig, Cadence, DecoderConfig, OptimiserConfig, PerceptualConfig, RunConfig, Safety, Variant,
+    is_default,
+};
 use crate::loss::Discriminator;
 use crate::stages::tokenizer::network_config;
 use crate::stages::transformer::{Freeze, Shapes};
@@ -13,8 +18,15 @@ type Problem = (String, String);
 /// Stands for the vocabulary, which is known only when the impressions were read.
 const SOME_WORDS: usize = 100;
 
+/// The most codes: tokens are kept in 16 bits, and the mask is one more.
+const CODES: usize = u16::MAX as usize;
+
 /// Checks every value, and that the networks can be built.
 pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
+    classifier::validate(config)?;
+    if !config.makes_pictures() {
+        return without_pictures(config);
+    }
     let levels = config.tokenizer.model.channel_multipliers.len();
     require(levels, 1, 8, "tokenizer.model.channel_multipliers", "levels")?;
     let reduction = 1usize << (levels - 1);
@@ -54,6 +66,11 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
         let problem = format!("must be 1 or 3, is {}", config.tokenizer.model.image_channels);
         return Err(("tokenizer.model.image_channels".to_owned(), problem));
     }
+    if config.tokenizer.model.codebook_size > CODES {
+        let found = config.tokenizer.model.codebook_size;
+        let problem = format!("must be at most {CODES}, so that a token and the mask fit 16 bits; is {found}");
+        return Err(("tokenizer.model.codebook_size".to_owned(), problem));
+    }
     share("tokenizer.codebook_decay", config.tokenizer.codebook_decay)?;
     // A restarted code counts as used once: a threshold above that would restart it again at every step.
     share("tokenizer.restart_below", config.tokenizer.restart_below)?;
@@ -74,10 +91,8 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     }
     variant(config)?;
     networks(config)?;
+    sampling(config)?;
     let sampling = &config.export.sampling;
-    sampling.validate().map_err(|error| {
-        (format!("export.{}", error.field), format!("must be {}, is {}", error.allowed, error.found))
-    })?;
     if sampling.guidance_scale != 1.0 && config.transformer.condition_dropout == 0.0 {
         let problem = "must be 1 without transformer.condition_dropout: the model would not know the empty text";
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
@@ -145,6 +160,27 @@ fn no_plateau(stage: &str, optimiser: &OptimiserConfig) -> Result<(), Problem> {
         return Err((format!("{stage}.optimiser.plateau"), problem.to_owned()));
     }
     Ok(())
+}
+
+/// A run of a classifier alone has neither of the sections that pictures need.
+fn without_pictures(config: &RunConfig) -> Result<(), Problem> {
+    let missing = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
+    match (is_default(&config.tokenizer), is_default(&config.transformer)) {
+        (true, false) => missing("tokenizer", "is missing; [transformer] learns the tokens that it makes"),
+        (false, _) => missing("transformer", "is missing; a run with [tokenizer] needs it"),
+        (true, true) if config.classifier.is_none() => {
+            missing("tokenizer", "is missing, and [transformer]; or a run has [classifier] alone")
+        }
+        (true, true) => sampling(config),
+    }
+}
+
+fn sampling(config: &RunConfig) -> Result<(), Problem> {
+    config
+        .export
+        .sampling
+        .validate()
+        .map_err(|error| (format!("export.{}", error.field), format!("must be {}, is {}", error.allowed, error.found)))
 }
 
 fn safety(stage: &str, safety: Safety) -> Result<(), Problem> {

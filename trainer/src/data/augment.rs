@@ -1,4 +1,4 @@
-//! Small random shifts of a film, keyed by (film, epoch).
+//! Small random shifts of a film, and its mirror, keyed by (film, epoch).
 
 use raygen_model::random::{Purpose, Randomness, below};
 
@@ -11,6 +11,12 @@ pub fn random_shift(randomness_seed: u64, film: usize, epoch: u64, largest: usiz
     let mut stream = Randomness::new(randomness_seed, Purpose::Shift).stream(film as u64, epoch);
     let mut draw = || below(&mut stream, 2 * largest + 1) as isize - largest as isize;
     (draw(), draw())
+}
+
+/// Whether `film` is mirrored in `epoch`: every second time.
+#[must_use]
+pub fn random_mirror(randomness_seed: u64, film: usize, epoch: u64) -> bool {
+    below(&mut Randomness::new(randomness_seed, Purpose::Mirror).stream(film as u64, epoch), 2) == 1
 }
 
 /// The square film `pixels` (side `side`, 0 to 255) shifted by (right, down), its edge repeated; values in [-1, 1], appended to `out`.
@@ -36,6 +42,15 @@ mod tests {
         shifted(&pixels, 3, (1, 0), &mut out);
         let back: Vec<u8> = out.iter().map(|v| ((v + 1.0) * 127.5).round() as u8).collect();
         assert_eq!(back, [0, 0, 51, 153, 153, 204, 10, 10, 20]);
+    }
+
+    #[test]
+    fn about_half_of_the_films_are_mirrored_and_others_in_another_epoch() {
+        let mirrored = |epoch| (0..200).map(|film| random_mirror(1, film, epoch)).collect::<Vec<_>>();
+        let count = mirrored(0).iter().filter(|mirrored| **mirrored).count();
+        assert!((70..130).contains(&count), "{count}");
+        assert_ne!(mirrored(0), mirrored(1));
+        assert_eq!(mirrored(0), mirrored(0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 
 use crate::config::RunConfig;
+use crate::stages::classifier::trial as classifier_trial;
 use crate::stages::tokenizer::trial::{self as tokenizer_trial, noise};
 use crate::stages::transformer::trial as transformer_trial;
 
@@ -45,17 +46,39 @@ pub struct Times {
     pub encode: Option<Measured>,
     /// A step of the transformer.
     pub transformer: Option<Measured>,
+    /// A step of the classifier.
+    pub classifier: Option<Measured>,
 }
 
 type Step = Box<dyn FnMut() -> Result<()>>;
 
-/// Times all stages of `config`; `text` is the length of texts and the number of word pieces.
+/// Times all stages of `config`; `text` is the length of texts and the number of word pieces, where pictures are to be made.
 ///
 /// # Errors
 /// Where a network cannot be built or run, as in the run itself.
-pub(super) fn measure(config: &RunConfig, text: (usize, usize), device: &Device) -> Result<Times> {
+pub(super) fn measure(config: &RunConfig, text: Option<(usize, usize)>, device: &Device) -> Result<Times> {
     let end = Instant::now() + LIMIT;
     let mut times = Times::default();
+    if let Some(text) = text {
+        measure_generator(config, text, device, end, &mut times)?;
+    }
+    if let Some(classifier) = config.classifier.clone().filter(|classifier| classifier.steps > 0) {
+        let (own, of) = (config.clone(), device.clone());
+        times.classifier = timed(end, classifier.batch, move |films| {
+            let mut trial = classifier_trial::Trial::new(&own, &classifier, films, &of)?;
+            Ok(Box::new(move || trial.step()))
+        })?;
+    }
+    Ok(times)
+}
+
+fn measure_generator(
+    config: &RunConfig,
+    text: (usize, usize),
+    device: &Device,
+    end: Instant,
+    times: &mut Times,
+) -> Result<()> {
     if config.tokenizer.steps > 0 {
         let (own, device) = (config.clone(), device.clone());
         times.tokenizer = timed(end, config.tokenizer.batch, move |films| {
@@ -81,7 +104,7 @@ pub(super) fn measure(config: &RunConfig, text: (usize, usize), device: &Device)
     // Each batch is timed with an update of its own, so that this is rather too much.
     let batches = config.transformer.accumulate as f64;
     times.transformer = batch.map(|batch| Measured { seconds: batch.seconds * batches, ..batch });
-    Ok(times)
+    Ok(())
 }
 
 /// Times steps of `films` films that `make` prepares. A step cannot be interrupted: where the end comes first, its thread is

@@ -1,5 +1,6 @@
 //! What a run will take, before it takes anything: parameters, memory, disk, steps and, by a few steps on noise, time.
 
+mod classifier;
 mod measure;
 mod memory;
 mod networks;
@@ -7,10 +8,9 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Device;
 use raygen_manifest::{Film, Split};
-use raygen_model::bundle::Bundle;
 use serde::Serialize;
 
 pub use self::measure::{Measured, Times};
@@ -20,13 +20,19 @@ pub(crate) use self::networks::tensor_sizes;
 use crate::config::{Cadence, RunConfig};
 use crate::data::FilmList;
 use crate::run::memory::{available_bytes, peak_resident_bytes};
-use crate::stages::tokenizer::network_config;
-use crate::stages::transformer::{Shapes, vocabulary};
+use crate::stages::tokenizer::{check_tokenizer_start, network_config};
+use crate::stages::transformer::{Shapes, check_text_start, vocabulary};
 
 /// A forward pass takes about this share of a step.
 const FORWARD: f64 = 1.0 / 3.0;
 /// Forward passes over a validation film: four masks, with and without the text.
 const FORWARDS_PER_FILM: f64 = 8.0;
+/// Bytes of a token, in memory and on disk.
+const TOKEN_BYTES: u64 = 2;
+/// Bytes of a pixel of a film that is ready for a step.
+const F32: u64 = 4;
+/// Steps whose films are in memory where not all are: the one that goes on, and those that are made ready.
+const FILMS_AHEAD: u64 = 4;
 /// Films on a sheet: three impressions of eight samples.
 const SAMPLES: f64 = 24.0;
 
@@ -42,11 +48,11 @@ pub struct Plan {
     /// The films.
     pub films: Films,
     /// The networks.
-    pub networks: [Network; 3],
+    pub networks: Vec<Network>,
     /// The stages that train.
-    pub stages: [StagePlan; 2],
-    /// The token cache.
-    pub encode: EncodePlan,
+    pub stages: Vec<StagePlan>,
+    /// The token cache, where pictures are to be made.
+    pub encode: Option<EncodePlan>,
     /// Memory that the machine has left, where it can be told.
     pub available_bytes: Option<u64>,
     /// The most that this process had in memory while steps were timed, where they were.
@@ -66,8 +72,12 @@ pub struct Films {
     pub val: usize,
     /// Lateral ones, left out.
     pub lateral: usize,
-    /// In memory as long as the run goes on, a byte a pixel; up to twice as much while they are read.
+    /// Missing ones, left out because `data.bad_films` says so.
+    pub missing: usize,
+    /// Decoded, on disk, a byte a pixel.
     pub bytes: u64,
+    /// Of them in memory: all, or where they are more than `data.memory_mib`, those of the coming steps.
+    pub memory_bytes: u64,
 }
 
 /// A stage that trains.
@@ -112,19 +122,22 @@ impl Plan {
     /// # Errors
     /// What a run would stop with at its start: a wrong manifest, a film that is not there, a bundle that does not fit.
     pub fn make(config: &RunConfig, out: &Path, device: Option<&Device>) -> Result<Self> {
-        let films = FilmList::read(&config.manifest(), &config.data.views)?;
+        let films = FilmList::read(&config.manifest(), &config.data.views, config.data.bad_films)?;
+        if !config.makes_pictures() {
+            let mut plan = Self::empty(config, out, &films);
+            plan.add_classifier(config, &films)?;
+            plan.measure(config, None, device)?;
+            return Ok(plan);
+        }
         let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
         let words = vocabulary(config, films.of(Split::Train).filter_map(|film| film.impression.as_deref()))?;
         let tokenizer = network_config(config);
         let mut shapes = Shapes::new(config, &tokenizer, words);
         if let Some(bundle) = config.text_start() {
-            let named = || format!("{}: the bundle {}", config.text_start_key(), bundle.display());
-            let bundle = Bundle::open(&bundle).with_context(named)?;
-            let found = bundle.config().components.text_encoder.clone();
-            shapes.text_encoder = found.with_context(|| format!("{} has no text encoder", named()))?;
+            shapes.text_encoder = check_text_start(&bundle, config)?;
         }
         if let Some(bundle) = config.tokenizer_start() {
-            Bundle::open(&bundle).with_context(|| format!("tokenizer.start_from: the bundle {}", bundle.display()))?;
+            check_tokenizer_start(&bundle, &tokenizer)?;
         }
         let networks = networks::count(config, &shapes)?;
         let text_length = match shapes.transformer.pads_text_to_maximum() {
@@ -134,16 +147,7 @@ impl Plan {
         let [vqgan, transformer, text] = &networks;
         let vqgan_activations = if config.tokenizer.steps == 0 { 0 } else { memory::tokenizer_activations(config) };
         let mut plan = Self {
-            name: config.name.clone(),
-            out: out.to_owned(),
-            out_holds_a_run: out.join("config.toml").exists(),
-            films: Films {
-                train,
-                val,
-                lateral: films.lateral,
-                bytes: (train + val) as u64 * (config.data.image_size as u64).pow(2),
-            },
-            stages: [
+            stages: vec![
                 StagePlan {
                     stage: "tokenizer",
                     steps: config.tokenizer.steps,
@@ -170,36 +174,63 @@ impl Plan {
                     seconds: None,
                 },
             ],
-            encode: EncodePlan {
+            encode: Some(EncodePlan {
                 grids: (train + val) * config.encode.views,
                 tokens: tokenizer.positions(),
-                bytes: 4 * ((train + val) * config.encode.views * tokenizer.positions()) as u64,
+                bytes: TOKEN_BYTES * ((train + val) * config.encode.views * tokenizer.positions()) as u64,
                 grid: None,
                 seconds: None,
-            },
-            networks,
+            }),
+            networks: Vec::from(networks),
+            ..Self::empty(config, out, &films)
+        };
+        plan.add_classifier(config, &films)?;
+        plan.measure(config, Some((text_length, shapes.text_encoder.vocab_size)), device)?;
+        Ok(plan)
+    }
+
+    /// Of a run without stages.
+    fn empty(config: &RunConfig, out: &Path, films: &FilmList) -> Self {
+        let (train, val) = (films.of(Split::Train).count(), films.of(Split::Val).count());
+        let bytes = (train + val) as u64 * (config.data.image_size as u64).pow(2);
+        let memory_bytes = match bytes <= config.data.memory_limit() {
+            true => bytes,
+            false => FILMS_AHEAD * (largest_batch(config) as u64) * (config.data.image_size as u64).pow(2) * F32,
+        };
+        Self {
+            name: config.name.clone(),
+            out: out.to_owned(),
+            out_holds_a_run: out.join("config.toml").exists(),
+            films: Films { train, val, lateral: films.lateral, missing: films.missing.0.len(), bytes, memory_bytes },
+            networks: Vec::new(),
+            stages: Vec::new(),
+            encode: None,
             available_bytes: available_bytes(),
             measured_peak_bytes: None,
             not_measured: None,
             seconds: None,
-        };
-        plan.measure(config, (text_length, shapes.text_encoder.vocab_size), device)?;
-        Ok(plan)
+        }
     }
 
-    /// The most that a run on the CPU holds in memory at once: the films and the larger stage.
+    /// The most that a run on the CPU holds in memory at once: the films and the larger stage, the transformer with all tokens.
     #[must_use]
     pub fn needed_bytes(&self) -> u64 {
-        self.films.bytes + self.stages.iter().map(|stage| stage.memory.total()).max().unwrap_or(0)
+        self.films.memory_bytes + self.stage_bytes()
     }
 
-    fn measure(&mut self, config: &RunConfig, text: (usize, usize), device: Option<&Device>) -> Result<()> {
+    fn stage_bytes(&self) -> u64 {
+        let tokens = self.encode.as_ref().map_or(0, |encode| encode.bytes);
+        let of = |stage: &StagePlan| stage.memory.total() + if stage.stage == "transformer" { tokens } else { 0 };
+        self.stages.iter().map(of).max().unwrap_or(0)
+    }
+
+    fn measure(&mut self, config: &RunConfig, text: Option<(usize, usize)>, device: Option<&Device>) -> Result<()> {
         let Some(device) = device else {
             self.not_measured = Some("--no-measure".to_owned());
             return Ok(());
         };
         // Steps are timed without films; on a GPU the memory that counts for them is not the machine's.
-        let needed = self.needed_bytes() - self.films.bytes;
+        let needed = self.stage_bytes();
         if let Some(available) = self.available_bytes.filter(|available| device.is_cpu() && needed > *available) {
             let (needed, available) = (crate::run::memory::readable(needed), crate::run::memory::readable(available));
             self.not_measured = Some(format!("it needs about {needed} of memory, and {available} are left"));
@@ -208,16 +239,22 @@ impl Plan {
         let times = measure::measure(config, text, device)?;
         self.measured_peak_bytes = peak_resident_bytes();
         let val = self.films.val as f64;
-        let [tokenizer, transformer] = &mut self.stages;
         let sampling = &config.export.sampling;
         let passes = if sampling.guidance_scale == 1.0 { 1.0 } else { 2.0 };
         let sheet = SAMPLES * f64::from(sampling.step_count) * passes;
-        tokenizer.take(times.tokenizer, &config.tokenizer.cadence, val);
-        transformer.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet);
-        self.encode.grid = times.encode;
-        self.encode.seconds = times.encode.map(|grid| grid.seconds * self.encode.grids as f64);
-        let parts = [tokenizer.seconds, self.encode.seconds, transformer.seconds];
-        self.seconds = parts.into_iter().sum();
+        for stage in &mut self.stages {
+            match (stage.stage, &config.classifier) {
+                ("tokenizer", _) => stage.take(times.tokenizer, &config.tokenizer.cadence, val),
+                (classifier::STAGE, Some(config)) => stage.take(times.classifier, &config.cadence, val),
+                _ => stage.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet),
+            }
+        }
+        if let Some(encode) = &mut self.encode {
+            encode.grid = times.encode;
+            encode.seconds = times.encode.map(|grid| grid.seconds * encode.grids as f64);
+        }
+        let encode = self.encode.iter().map(|encode| encode.seconds);
+        self.seconds = self.stages.iter().map(|stage| stage.seconds).chain(encode).sum();
         if self.seconds.is_none() {
             self.not_measured = Some("a step takes too long here to be timed in 20 s".to_owned());
         }
@@ -244,6 +281,13 @@ impl StagePlan {
 
 fn epochs(steps: u64, batch: usize, films: usize) -> f64 {
     steps as f64 * batch as f64 / films.max(1) as f64
+}
+
+/// Films of a step, of the stage that has the most of those that look at films.
+fn largest_batch(config: &RunConfig) -> usize {
+    let decoder = config.decoder.as_ref().map_or(0, |decoder| decoder.batch);
+    let classifier = config.classifier.as_ref().map_or(0, |classifier| classifier.batch);
+    config.tokenizer.batch.max(decoder).max(classifier)
 }
 
 /// Checkpoints on disk at the end; while one is written there is one more.

@@ -14,12 +14,21 @@ impl fmt::Display for Plan {
         writeln!(f, "  writes to     {} ({state})", self.out.display())?;
         let films = self.films;
         write!(f, "  films         {} to learn from, {} to validate on", films.train, films.val)?;
-        match films.lateral {
-            0 => writeln!(f)?,
-            count => writeln!(f, ", {count} lateral ones left out")?,
+        if films.lateral > 0 {
+            write!(f, ", {} lateral ones left out", films.lateral)?;
         }
-        let (held, read) = (readable(self.films.bytes), readable(2 * self.films.bytes));
-        writeln!(f, "                {held} of pixels in memory, up to {read} while they are read")?;
+        if films.missing > 0 {
+            write!(f, ", {} missing ones left out", films.missing)?;
+        }
+        writeln!(f)?;
+        let (bytes, memory) = (readable(films.bytes), readable(films.memory_bytes));
+        match films.memory_bytes == films.bytes {
+            true => writeln!(f, "                {bytes} of pixels, decoded once, on disk and in memory")?,
+            false => writeln!(
+                f,
+                "                {bytes} of pixels, decoded once, on disk; {memory} in memory, those of the coming steps"
+            )?,
+        }
         writeln!(f, "\n  {:14}{:>14}{:>14}", "network", "parameters", "trained")?;
         for network in &self.networks {
             let (all, trained) = (grouped(network.parameters), grouped(network.trained));
@@ -30,15 +39,15 @@ impl fmt::Display for Plan {
                 if network.frozen { "  as it is" } else { "" }
             )?;
         }
-        let [tokenizer, transformer] = &self.stages;
-        self.stage(f, tokenizer)?;
-        let encode = &self.encode;
-        writeln!(f, "\n  stage encode: {} grids of {} tokens", grouped(encode.grids as u64), encode.tokens)?;
-        writeln!(f, "    disk        {} of tokens", readable(encode.bytes))?;
-        if let Some((seconds, grid)) = encode.seconds.zip(encode.grid) {
-            writeln!(f, "    time        about {} ({:.1} ms a grid)", time(seconds), grid.seconds * 1e3)?;
+        for stage in &self.stages {
+            self.stage(f, stage)?;
+            let Some(encode) = self.encode.filter(|_| stage.stage == "tokenizer") else { continue };
+            writeln!(f, "\n  stage encode: {} grids of {} tokens", grouped(encode.grids as u64), encode.tokens)?;
+            writeln!(f, "    disk        {} of tokens", readable(encode.bytes))?;
+            if let Some((seconds, grid)) = encode.seconds.zip(encode.grid) {
+                writeln!(f, "    time        about {} ({:.1} ms a grid)", time(seconds), grid.seconds * 1e3)?;
+            }
         }
-        self.stage(f, transformer)?;
         writeln!(f)?;
         if let Some(available) = self.available_bytes {
             write!(f, "  memory left   {} on this machine", readable(available))?;
@@ -48,7 +57,11 @@ impl fmt::Display for Plan {
             }
             // On a GPU the stage is in its memory, not here: then this says too much rather than too little.
             if self.needed_bytes() > available {
-                writeln!(f, "  TOO MUCH      films and the larger stage need about {}", readable(self.needed_bytes()))?;
+                writeln!(
+                    f,
+                    "  TOO MUCH      films and the largest stage need about {}",
+                    readable(self.needed_bytes())
+                )?;
             }
         }
         match (self.seconds, &self.not_measured) {

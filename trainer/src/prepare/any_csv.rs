@@ -12,8 +12,19 @@ use super::{Entry, PrepareError, Reason, Report, Target, Views, labels};
 use crate::config::TextCleaning;
 
 /// Columns of a manifest that a table can fill.
-pub const COLUMNS: [&str; 10] =
-    ["path", "split", "patient", "view", "impression", "findings", "labels", "text_origin", "source", "licence"];
+pub const COLUMNS: [&str; 11] = [
+    "path",
+    "split",
+    "patient",
+    "view",
+    "impression",
+    "findings",
+    "labels",
+    "uncertain_labels",
+    "text_origin",
+    "source",
+    "licence",
+];
 
 /// A column of a manifest, and what fills it: `impression=Report Text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +118,7 @@ pub fn prepare(options: &CsvOptions, target: &Target) -> Result<Report, PrepareE
             continue;
         }
         let (split, labels) = (fields.split(&row)?, fields.labels(&row, options.label_separator)?);
+        let uncertain = fields.uncertain(&row, options.label_separator)?;
         let image = folder.join(name);
         if !image.is_file() {
             out.drop(Reason::MissingImage, name);
@@ -120,6 +132,7 @@ pub fn prepare(options: &CsvOptions, target: &Target) -> Result<Report, PrepareE
             impression: options.cleaning.apply(fields.impression.text(&row)),
             findings: fields.findings.text(&row).to_owned(),
             labels,
+            uncertain,
             text_origin: fields.text_origin.text(&row).to_owned(),
             source: fields.source.text(&row).to_owned(),
             licence: fields.licence.text(&row).to_owned(),
@@ -163,6 +176,7 @@ struct Fields {
     impression: Source,
     findings: Source,
     labels: Source,
+    uncertain: Source,
     text_origin: Source,
     source: Source,
     licence: Source,
@@ -198,6 +212,7 @@ impl Fields {
             impression: of("impression")?,
             findings: of("findings")?,
             labels: of("labels")?,
+            uncertain: of("uncertain_labels")?,
             text_origin: of("text_origin")?,
             source: of("source")?,
             licence: of("licence")?,
@@ -212,6 +227,7 @@ impl Fields {
             &self.impression,
             &self.findings,
             &self.labels,
+            &self.uncertain,
             &self.text_origin,
             &self.source,
             &self.licence,
@@ -248,6 +264,16 @@ impl Fields {
                 "--set split",
                 format!("\"{text}\" is no split; there are train, val and test"),
             )),
+        }
+    }
+
+    /// Classes of which nobody can tell, in the words of the labels.
+    fn uncertain(&self, row: &Row<'_>, separator: char) -> Result<Vec<String>, PrepareError> {
+        let wrong = |problem| self.uncertain.wrong(row, "--set uncertain_labels", problem);
+        match labels::parse(self.uncertain.text(row), separator).map_err(wrong)? {
+            Labels::Unlabelled => Ok(Vec::new()),
+            Labels::Positive(names) => Ok(names),
+            Labels::Negative => Err(wrong("\"No Finding\" is no finding that could be uncertain".to_owned())),
         }
     }
 

@@ -5,7 +5,7 @@
 //! hold: who does not know it cannot tell which patient a film is of, not even by trying all numbers.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use raygen_manifest::View;
@@ -19,6 +19,8 @@ use super::output::Collector;
 use super::view::view_of;
 use super::{Entry, PrepareError, Reason, Report, Target, TextOptions, Views};
 
+/// The preamble and the letters that tell a DICOM file.
+const HEAD: u64 = 132;
 /// Films that are decoded at a time.
 const CHUNK: usize = 32;
 /// These are the user's own files, so larger ones are read than from strangers.
@@ -60,6 +62,8 @@ pub struct DicomOptions {
     pub texts: Option<PathBuf>,
     /// Views that are kept; all where there are none. A film whose view is not known is kept.
     pub views: Option<Views>,
+    /// Whether films are kept whose files say that words are burned into the picture: those may tell who the patient is.
+    pub keep_burned_in: bool,
     /// What is done to texts; without a table films are kept without.
     pub text: TextOptions,
     /// What the manifest's `source` says.
@@ -121,6 +125,7 @@ pub fn prepare(options: &DicomOptions, target: &Target) -> Result<Report, Prepar
                 impression: film.texts.impression,
                 findings: film.texts.findings,
                 labels: film.texts.labels,
+                uncertain: Vec::new(),
                 text_origin: film.texts.text_origin,
                 source: options.source.clone(),
                 licence: options.licence.clone(),
@@ -164,15 +169,24 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, file: &Path) -> Read {
         let path = file.strip_prefix(self.root).unwrap_or(file).to_string_lossy().replace('\\', "/");
-        let bytes = match fs::read(file) {
-            Ok(bytes) => bytes,
-            Err(error) => return Read::Dropped(Reason::Undecodable, format!("{path} ({error})")),
+        let unreadable = |error: io::Error| Read::Dropped(Reason::Undecodable, format!("{path} ({error})"));
+        let (head, size) = match head(file) {
+            Ok(found) => found,
+            Err(error) => return unreadable(error),
         };
-        if image::detect(&bytes) != Some(ImageFormat::Dicom) {
+        if image::detect(&head) != Some(ImageFormat::Dicom) {
             let says_so = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dcm"));
             let problem = || format!("{path} (it does not start as DICOM does)");
             return if says_so { Read::Dropped(Reason::Undecodable, problem()) } else { Read::Other };
         }
+        if size > LIMITS.max_bytes as u64 {
+            let problem = format!("{path} (it has {size} bytes, at most {} are read)", LIMITS.max_bytes);
+            return Read::Dropped(Reason::Undecodable, problem);
+        }
+        let bytes = match fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(error) => return unreadable(error),
+        };
         match self.film(&path, &bytes) {
             Ok(Ok(film)) => Read::Film(Box::new(film)),
             Ok(Err(reason)) => Read::Dropped(reason, path),
@@ -185,8 +199,12 @@ impl Reader<'_> {
 
     /// The film, or why it is not wanted.
     fn film(&self, path: &str, bytes: &[u8]) -> Result<Result<Film, Reason>, ImageError> {
-        let DicomAttributes { patient_id, study_instance_uid, sop_instance_uid, view_position } =
+        let DicomAttributes { patient_id, study_instance_uid, sop_instance_uid, view_position, burned_in_annotation } =
             image::dicom_attributes(bytes)?;
+        let burned_in = burned_in_annotation.is_some_and(|said| said.eq_ignore_ascii_case("yes"));
+        if burned_in && !self.options.keep_burned_in {
+            return Ok(Err(Reason::BurnedIn));
+        }
         let view = view_position.as_deref().and_then(view_of);
         if let (Some(views), Some(view)) = (&self.options.views, view)
             && !views.takes(view)
@@ -219,6 +237,15 @@ impl Reader<'_> {
     }
 }
 
+/// The first bytes of a file, which tell what it is, and its size: archives hold much that is no film.
+fn head(file: &Path) -> io::Result<(Vec<u8>, u64)> {
+    let file = File::open(file)?;
+    let size = file.metadata()?.len();
+    let mut head = Vec::with_capacity(HEAD as usize);
+    file.take(HEAD).read_to_end(&mut head)?;
+    Ok((head, size))
+}
+
 impl Ids {
     /// A patient as the manifest writes it.
     fn write(&self, patient: &[u8]) -> String {
@@ -248,7 +275,7 @@ fn hash(salt: &str, purpose: &str, text: &[u8], bytes: usize) -> String {
 
 /// A PNG without a word of ours: the film is real, and says nothing of the patient.
 fn encode(picture: &Picture, bits: Bits) -> Result<Vec<u8>, png::EncodingError> {
-    let side = |length: usize| u32::try_from(length).map_err(|error| std::io::Error::other(error.to_string()));
+    let side = |length: usize| u32::try_from(length).map_err(|error| io::Error::other(error.to_string()));
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, side(picture.width)?, side(picture.height)?);
     encoder.set_color(png::ColorType::Grayscale);
@@ -273,7 +300,7 @@ fn write_picture(path: &Path, bytes: &[u8], force: bool) -> Result<(), PrepareEr
 }
 
 /// Under a temporary name first, so that no half picture is ever found.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("partial");
     let written = File::create(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))

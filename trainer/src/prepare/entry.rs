@@ -21,6 +21,8 @@ pub struct Entry {
     pub findings: String,
     /// What it shows.
     pub labels: Labels,
+    /// Classes of which the source says that nobody can tell; for these `labels` does not hold.
+    pub uncertain: Vec<String>,
     /// Where the texts come from; empty where there are none.
     pub text_origin: String,
     /// The collection.

@@ -109,6 +109,14 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
+    /// It was not said what becomes of identifiers.
+    #[must_use]
+    pub fn no_salt() -> Self {
+        let problem = "give a secret that patients are hashed with, here or as RAYGEN_SALT; or --keep-ids to write Patient IDs as \
+                       they are";
+        Self::option("--salt", problem)
+    }
+
     /// For `map_err` on what reads `path`.
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

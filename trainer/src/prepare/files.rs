@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::PrepareError;
 
-/// Folders below the given one that are looked into; archives have two or three levels.
-const DEPTH: usize = 8;
+/// Levels of folders; archives have two or three. More are refused, not passed over.
+const DEPTH: usize = 100;
 
 /// `path` as seen from `folder`, both free of links and dots.
 pub(super) fn relative(path: &Path, folder: &Path) -> PathBuf {
@@ -22,22 +23,36 @@ pub(super) fn relative(path: &Path, folder: &Path) -> PathBuf {
     folder_parts.map(|_| Component::ParentDir).chain(path_parts).collect()
 }
 
-/// The files below `folder`, sorted by path, so that what is found never depends on the file system.
+/// The files below `folder`, sorted by path, so that what is found never depends on the file system. Links are followed, but
+/// for one that leads back to a folder that it is in.
 pub(super) fn walk(folder: &Path) -> Result<Vec<PathBuf>, PrepareError> {
     let mut files = Vec::new();
-    let mut folders = vec![(folder.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(PrepareError::read(&folder))? {
-            let path = entry.map_err(PrepareError::read(&folder))?.path();
-            if !path.is_dir() {
-                files.push(path);
-            } else if depth < DEPTH {
-                folders.push((path, depth + 1));
-            }
-        }
-    }
+    walk_into(folder, &mut Vec::new(), &mut files)?;
     files.sort();
     Ok(files)
+}
+
+/// `above` are the folders that lead here, free of links.
+fn walk_into(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<(), PrepareError> {
+    let real = folder.canonicalize().map_err(PrepareError::read(folder))?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    if above.len() == DEPTH {
+        let deep = io::Error::other(format!("folders are nested deeper than {DEPTH} levels"));
+        return Err(PrepareError::read(folder)(deep));
+    }
+    above.push(real);
+    for entry in fs::read_dir(folder).map_err(PrepareError::read(folder))? {
+        let path = entry.map_err(PrepareError::read(folder))?.path();
+        if path.is_dir() {
+            walk_into(&path, above, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    above.pop();
+    Ok(())
 }
 
 /// Pictures of an archive by a key made of their name.
@@ -81,6 +96,8 @@ pub(super) fn stem(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -96,5 +113,20 @@ mod tests {
         assert_eq!(stem("1_IM-0001-4001.dcm.png"), "1_IM-0001-4001");
         assert_eq!(stem("00000001_000.JPG"), "00000001_000");
         assert_eq!(stem("v1.2"), "v1.2");
+    }
+
+    #[test]
+    fn deep_folders_are_looked_into_and_links_to_folders_above_end() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = (0..20).fold(root.path().to_owned(), |path, level| path.join(level.to_string()));
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("film.png"), "").unwrap();
+        fs::write(root.path().join("a.png"), "").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(root.path(), root.path().join("0/1/back")).unwrap();
+        assert_eq!(walk(root.path()).unwrap(), [deep.join("film.png"), root.path().join("a.png")]);
+        let too_deep = (0..DEPTH).fold(deep, |path, level| path.join(level.to_string()));
+        fs::create_dir_all(&too_deep).unwrap();
+        assert!(walk(root.path()).unwrap_err().to_string().contains("deeper than 100 levels"));
     }
 }

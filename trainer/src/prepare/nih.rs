@@ -109,6 +109,7 @@ pub fn prepare(options: &NihOptions, target: &Target) -> Result<Report, PrepareE
             impression: template(&found),
             findings: String::new(),
             labels: labels(&found),
+            uncertain: Vec::new(),
             text_origin: TEXT_ORIGIN.to_owned(),
             source: SOURCE.to_owned(),
             licence: LICENCE.to_owned(),

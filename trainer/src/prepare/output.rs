@@ -16,6 +16,8 @@ use super::{Entry, PrepareError, Reason, Report, SplitRule};
 
 const HEADER: [&str; 10] =
     ["path", "split", "patient", "view", "impression", "findings", "labels", "text_origin", "source", "licence"];
+/// The column behind them, where a film has such labels.
+const UNCERTAIN: &str = "uncertain_labels";
 /// How often the progress is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -114,7 +116,8 @@ impl<'a> Collector<'a> {
     /// Takes a film. Its picture's path must be free of links and dots in its folders.
     pub(super) fn keep(&mut self, entry: Entry) -> Result<(), PrepareError> {
         let Some(path) = relative(&entry.image, &self.folder).to_str().map(|path| path.replace('\\', "/")) else {
-            self.drop(Reason::UnreadableName, entry.image.display());
+            let path = relative(&entry.image, &self.folder);
+            self.drop(Reason::UnreadableName, path.display());
             return Ok(());
         };
         if self.paths.contains(&path) {
@@ -192,9 +195,10 @@ impl Target {
 
 fn write(temporary: &Path, entries: &[(Entry, Split)], paths: &[String]) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(io::BufWriter::new(File::create(temporary)?));
-    writer.write_record(HEADER)?;
+    let uncertain = entries.iter().any(|(entry, _)| !entry.uncertain.is_empty());
+    writer.write_record(HEADER.into_iter().chain(uncertain.then_some(UNCERTAIN)))?;
     for ((entry, split), path) in entries.iter().zip(paths) {
-        writer.write_record([
+        let fields = [
             path,
             &split.to_string(),
             &entry.patient,
@@ -205,7 +209,9 @@ fn write(temporary: &Path, entries: &[(Entry, Split)], paths: &[String]) -> io::
             &entry.text_origin,
             &entry.source,
             &entry.licence,
-        ])?;
+        ];
+        let last = uncertain.then(|| entry.uncertain.join(";"));
+        writer.write_record(fields.into_iter().chain(last.as_ref()))?;
     }
     let mut buffer = writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
     buffer.flush()?;

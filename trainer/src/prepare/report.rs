@@ -32,6 +32,8 @@ pub enum Reason {
     MissingImage,
     /// Its report is not there.
     MissingReport,
+    /// Its report is there and cannot be read.
+    UnreadableReport,
     /// Its report has no impression.
     NoImpression,
     /// It has an uncertain label.
@@ -44,6 +46,8 @@ pub enum Reason {
     Duplicate,
     /// Its name is not UTF-8.
     UnreadableName,
+    /// Its file says that words are burned into the picture: they may tell who the patient is.
+    BurnedIn,
     /// Its file has several frames.
     MultiFrame,
     /// Its file is no picture that can be decoded.
@@ -59,12 +63,14 @@ impl fmt::Display for Reason {
             Self::Unlisted => "in no list or report",
             Self::MissingImage => "picture missing",
             Self::MissingReport => "report missing",
+            Self::UnreadableReport => "report cannot be read",
             Self::NoImpression => "report without impression",
             Self::UncertainLabel => "uncertain label",
             Self::ExcludedLabel => "positive for an excluded label",
             Self::Unlabelled => "without labels",
             Self::Duplicate => "there twice",
             Self::UnreadableName => "name is not UTF-8",
+            Self::BurnedIn => "words burned into the picture",
             Self::MultiFrame => "several frames",
             Self::Undecodable => "cannot be decoded",
         })

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use raygen_eval::plot::{Colour, Figure, Panel, Series, Style};
 use serde_json::{Map, Value};
 
-use super::checkpoint::write_synced;
+use super::disk::write_synced;
 use super::metrics::ROLL_BACK;
 
 /// Panels in a row.
@@ -82,7 +82,9 @@ impl Curves {
         for (name, points) in &self.validation {
             // `nll_without_text` is drawn beside `nll`: their difference is what one looks for.
             let is_variant = self.validation.keys().any(|other| variant(name, other).is_some());
-            if !is_variant {
+            // What was never a number, such as the AUROC of a class without films, has no curve.
+            let is_measured = points.iter().any(|(_, y)| y.is_finite());
+            if !is_variant && is_measured {
                 panels.push(self.validated(name, points));
             }
         }

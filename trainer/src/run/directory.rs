@@ -3,8 +3,11 @@
 //! ```text
 //! config.toml              what was asked
 //! tokenizer/               checkpoints, metrics.jsonl, events.out.tfevents.*, curves.png, samples/*.png, progress.json
+//! films/                   the films, decoded, unless data.cache names another folder
+//! left_out.json            films that were left out because they cannot be used, where there are any
 //! tokens/                  the token cache
 //! transformer/             the same
+//! classifier/              the same, without samples; where the run has that stage
 //! bundle/                  the exported model
 //! lock                     held while a trainer works here
 //! ```
@@ -13,14 +16,14 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::write_synced;
+use super::disk::{advice, write_synced};
 use crate::config::RunConfig;
 
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirectoryError {
     /// The file system refused.
-    #[error("run directory {path}: {source}")]
+    #[error("run directory {path}: {source}{}", advice(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -72,6 +75,7 @@ impl RunDirectory {
         let io_error = |source| RunDirectoryError::Io { path: path.clone(), source };
         let mut config = config.clone();
         config.data.manifest = std::path::absolute(config.manifest()).map_err(io_error)?;
+        config.data.cache = config.film_cache().map(std::path::absolute).transpose().map_err(io_error)?;
         write_synced(&path, toml::to_string_pretty(&config)?.as_bytes()).map_err(io_error)
     }
 

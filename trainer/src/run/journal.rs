@@ -6,17 +6,22 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::write_synced;
+use super::disk::write_synced;
 use super::guard::Failure;
 use super::metrics::{MetricsLog, ROLL_BACK};
 use super::progress::StageProgress;
 use super::tensorboard::EventFile;
+use super::waits::Waits;
 use super::{curves, memory};
 
 /// How often `progress.json` is written.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// The file that `raygen-trainer status` reads.
 const FILE: &str = "progress.json";
+/// The event of a training step.
+const TRAIN: &str = "train";
+/// The metric of waiting for films.
+const DATA_WAIT: &str = "data_wait";
 
 /// The open records of a stage.
 pub struct Journal {
@@ -28,6 +33,7 @@ pub struct Journal {
     metrics: MetricsLog,
     events: EventFile,
     progress: StageProgress,
+    waits: Waits,
     written: Option<Instant>,
 }
 
@@ -45,6 +51,9 @@ pub struct Pace {
     /// Memory of the trainer, where it can be told.
     #[serde(default)]
     pub resident_bytes: Option<u64>,
+    /// Share of the steps' time that they waited for their films.
+    #[serde(default)]
+    pub data_wait: Option<f64>,
 }
 
 /// What a journal is about.
@@ -73,6 +82,7 @@ impl Journal {
             metrics: MetricsLog::open(folder, step)?,
             events: EventFile::create(folder, step)?,
             progress: StageProgress::new(subject.stage, step, subject.steps, subject.films_per_step),
+            waits: Waits::default(),
             written: None,
         })
     }
@@ -88,13 +98,29 @@ impl Journal {
         Ok(())
     }
 
-    /// Records an event and its values.
+    /// A step begins with what it needs: how long `films` takes is what the step waits for its films.
+    pub fn data<T>(&mut self, films: impl FnOnce() -> T) -> T {
+        self.waits.data(films)
+    }
+
+    /// Records an event and its values; of a training step the share too that it waited for its films, as `data_wait`.
     ///
     /// # Errors
     /// Where a file cannot be written.
     pub fn write(&mut self, step: u64, event: &str, values: &[(&str, f64)]) -> io::Result<()> {
-        self.metrics.write(step, event, values)?;
-        self.events.scalars(step, event, values)
+        let mut values = values.to_vec();
+        if event == TRAIN {
+            values.extend(self.waits.step_ended().map(|share| (DATA_WAIT, share)));
+        }
+        self.metrics.write(step, event, &values)?;
+        self.events.scalars(step, event, &values)?;
+        if event == TRAIN
+            && step == self.steps
+            && let Some(share) = self.waits.share()
+        {
+            self.say(&format!("{}: the steps waited {:.1} % of their time for films", self.stage, 100.0 * share));
+        }
+        Ok(())
     }
 
     /// Takes the records back to `step` and says why.
@@ -129,6 +155,7 @@ impl Journal {
                 films_per_second,
                 seconds_left: left.as_secs_f64(),
                 resident_bytes: memory::resident_bytes(),
+                data_wait: self.waits.share(),
             };
             let written = serde_json::to_vec(&pace).map_err(io::Error::from);
             let written = written.and_then(|json| write_synced(&self.folder.join(FILE), &json));

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::disk::{named, write_synced};
+
 /// The event of going back to a checkpoint.
 pub(super) const ROLL_BACK: &str = "roll_back";
 
@@ -33,28 +35,16 @@ impl MetricsLog {
     }
 
     fn keep(folder: &Path, step: u64, always: impl Fn(&str) -> bool) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
         let path = folder.join("metrics.jsonl");
         if path.exists() {
-            let mut kept = String::new();
-            for line in BufReader::new(File::open(&path)?).lines() {
-                let mut line = line?;
-                // A line cut short by a kill does not parse, and goes.
-                let Ok(mut value) = serde_json::from_str::<Value>(&line) else { continue };
-                let Some(of) = value.get("step").and_then(Value::as_u64) else { continue };
-                if of > step {
-                    if !value.get("event").and_then(Value::as_str).is_some_and(&always) {
-                        continue;
-                    }
-                    value["step"] = step.into();
-                    line = value.to_string();
-                }
-                kept.push_str(&line);
-                kept.push('\n');
+            let (kept, torn) = lines_to_keep(&path, step, always).map_err(|error| named(&path, &error))?;
+            if torn > 0 {
+                eprintln!("{}: {torn} damaged lines are cut, as a kill or a full disk leaves them", path.display());
             }
-            super::checkpoint::write_synced(&path, kept.as_bytes())?;
+            write_synced(&path, &kept).map_err(|error| named(&path, &error))?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|error| named(&path, &error))?;
         Ok(Self { path, file })
     }
 
@@ -70,7 +60,10 @@ impl MetricsLog {
             // JSON has no NaN: null says that the number is undefined.
             line.insert((*name).into(), serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number));
         }
-        writeln!(self.file, "{}", Value::Object(line))
+        let mut text = Value::Object(line).to_string();
+        text.push('\n');
+        // One write a line: a full disk or a kill leaves at most one half line, at the end.
+        self.file.write_all(text.as_bytes()).map_err(|error| named(&self.path, &error))
     }
 
     /// The file.
@@ -78,6 +71,29 @@ impl MetricsLog {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The lines of steps up to `step`, and how many lines were none. Those are dropped, also where they are not even text.
+fn lines_to_keep(path: &Path, step: u64, always: impl Fn(&str) -> bool) -> io::Result<(Vec<u8>, usize)> {
+    let (mut kept, mut torn) = (Vec::new(), 0);
+    for line in BufReader::new(File::open(path)?).split(b'\n') {
+        let mut line = line?;
+        let Ok(mut value) = serde_json::from_slice::<Value>(&line) else {
+            torn += usize::from(!line.is_empty());
+            continue;
+        };
+        let Some(of) = value.get("step").and_then(Value::as_u64) else { continue };
+        if of > step {
+            if !value.get("event").and_then(Value::as_str).is_some_and(&always) {
+                continue;
+            }
+            value["step"] = step.into();
+            line = value.to_string().into_bytes();
+        }
+        kept.extend_from_slice(&line);
+        kept.push(b'\n');
+    }
+    Ok((kept, torn))
 }
 
 #[cfg(test)]
@@ -99,6 +115,31 @@ mod tests {
         let text = fs::read_to_string(log.path()).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().all(|l| serde_json::from_str::<Value>(l).unwrap()["norm"].is_null()));
+    }
+
+    #[test]
+    fn a_last_line_that_is_no_text_is_cut_and_blocks_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = MetricsLog::open(folder.path(), 0).unwrap();
+        log.write(1, "train", &[]).unwrap();
+        log.file.write_all(b"{\"step\": 2, \"name\": \"\xff\xfe").unwrap();
+        drop(log);
+        let mut log = MetricsLog::open(folder.path(), 5).unwrap();
+        log.write(2, "train", &[]).unwrap();
+        let text = fs::read_to_string(log.path()).unwrap();
+        let steps: Vec<Value> =
+            text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["step"].clone()).collect();
+        assert_eq!(steps, [1, 2]);
+    }
+
+    // Everything that is written to /dev/full meets a full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_named_with_what_to_do() {
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut log = MetricsLog { path: PathBuf::from("run/metrics.jsonl"), file };
+        let error = log.write(1, "train", &[]).unwrap_err().to_string();
+        assert!(error.contains("run/metrics.jsonl") && error.contains("free space"), "{error}");
     }
 
     #[test]

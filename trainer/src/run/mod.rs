@@ -4,6 +4,7 @@
 mod checkpoint;
 mod curves;
 mod directory;
+pub(crate) mod disk;
 mod guard;
 mod journal;
 pub(crate) mod memory;
@@ -12,10 +13,11 @@ mod progress;
 mod sheet;
 mod stop;
 mod tensorboard;
+mod waits;
 
-pub(crate) use checkpoint::write_synced;
 pub use checkpoint::{Checkpoint, CheckpointError, Checkpoints};
 pub use directory::{RunDirectory, RunDirectoryError};
+pub(crate) use disk::write_synced;
 pub use guard::{Failure, Guard};
 pub use journal::{Journal, Pace, Subject};
 pub use metrics::MetricsLog;
@@ -23,3 +25,4 @@ pub use progress::StageProgress;
 pub(crate) use progress::minutes;
 pub use sheet::{SheetRow, write_sheet};
 pub use stop::StopSignal;
+pub use waits::Waits;

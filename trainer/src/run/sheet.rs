@@ -8,7 +8,7 @@ use raygen_eval::GrayImage;
 use raygen_eval::sheet::Sheet;
 use raygen_model::image::Picture;
 
-use super::checkpoint::write_synced;
+use super::disk::{named, write_synced};
 
 /// A row of a sheet: its label and its pictures.
 pub type SheetRow = (String, Vec<Picture>);
@@ -30,5 +30,5 @@ pub fn write_sheet(path: &Path, rows: &[SheetRow], columns: usize) -> Result<()>
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    write_synced(path, &png).with_context(|| path.display().to_string())
+    Ok(write_synced(path, &png).map_err(|error| named(path, &error))?)
 }

@@ -11,6 +11,7 @@ use raygen_model::bundle::{
 use serde_json::{Value, json};
 
 use super::Stage;
+use super::classifier::Classifier;
 use super::tokenizer::Tokenizer;
 use super::transformer::Trained;
 use crate::config::StorageType;
@@ -19,38 +20,69 @@ use crate::config::StorageType;
 ///
 /// # Errors
 /// Where a tensor does not fit the storage type or the bundle cannot be written; a bundle that was there stays.
-pub fn export(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained, path: &Path) -> Result<()> {
-    let config = bundle_config(stage, tokenizer, trained);
-    let store = match stage.config.export.dtype {
-        StorageType::F32 => StoreType::F32,
-        StorageType::F16 => StoreType::F16,
-        StorageType::Bf16 => StoreType::Bf16,
-    };
-    let metrics = metrics(tokenizer, trained);
+pub fn export(
+    stage: &Stage<'_>,
+    tokenizer: &Tokenizer,
+    trained: &Trained,
+    classifier: Option<&Classifier>,
+    path: &Path,
+) -> Result<()> {
+    let mut config = bundle_config(stage, tokenizer, trained);
+    let store = store_type(stage);
+    let mut metrics = metrics(tokenizer, trained);
+    let mut card = card(stage, trained, &metrics)?;
+    if let Some(classifier) = classifier {
+        add_classifier(classifier, &mut config, &mut metrics, &mut card)?;
+    }
+    let mut run = stage.config.clone();
+    run.data = run.data.identity();
+    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(&run)?)?;
     let mut writer = BundleWriter::create(path)?;
     writer.write_config(&config)?;
     writer.write_tensors(Component::VqGan, &tokenizer.tensors, store)?;
     writer.write_tensors(Component::Transformer, &trained.transformer, store)?;
     writer.write_tensors(Component::TextEncoder, &trained.text_encoder, store)?;
+    if let Some(classifier) = classifier {
+        writer.write_tensors(Component::Classifier, &classifier.tensors, store)?;
+    }
     writer.write_file(TOKENIZER_FILE, trained.text.to_json().context("tokenizer.json")?.as_bytes())?;
     writer.write_file("metrics.json", format!("{metrics:#}\n").as_bytes())?;
-    writer.write_file("README.md", card(stage, trained, &metrics)?.as_bytes())?;
+    writer.write_file("README.md", card.as_bytes())?;
     writer.finish()?;
+    Ok(())
+}
+
+/// How weights are stored.
+pub(super) fn store_type(stage: &Stage<'_>) -> StoreType {
+    match stage.config.export.dtype {
+        StorageType::F32 => StoreType::F32,
+        StorageType::F16 => StoreType::F16,
+        StorageType::Bf16 => StoreType::Bf16,
+    }
+}
+
+/// What a bundle says of its classifier.
+fn add_classifier(
+    classifier: &Classifier,
+    config: &mut BundleConfig,
+    metrics: &mut Value,
+    card: &mut String,
+) -> Result<()> {
+    config.components.classifier = Some(classifier.config.clone());
+    if let Some(steps) = config.provenance.get_mut("steps").and_then(Value::as_object_mut) {
+        steps.insert("classifier".to_owned(), json!(classifier.steps));
+    }
+    metrics.as_object_mut().context("metrics.json")?.extend(classifier.metrics());
+    write!(card, "\n{}", classifier.card())?;
     Ok(())
 }
 
 fn bundle_config(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) -> BundleConfig {
     let config = stage.config;
     let side = tokenizer.config.grid_side();
-    let provenance = BTreeMap::from([
-        ("name".to_owned(), json!(config.name)),
-        ("licence".to_owned(), json!(config.export.licence)),
-        ("trainer".to_owned(), json!(concat!("raygen-trainer ", env!("CARGO_PKG_VERSION")))),
-        ("seed".to_owned(), json!(config.seed)),
-        ("films".to_owned(), json!({ "train": stage.films.train.len(), "val": stage.films.val.len() })),
-        ("films_sha256".to_owned(), json!(stage.films.pixels_fingerprint)),
-        ("steps".to_owned(), json!({ "tokenizer": config.tokenizer.steps, "transformer": config.transformer.steps })),
-    ]);
+    let mut provenance = provenance(stage);
+    let steps = json!({ "tokenizer": config.tokenizer.steps, "transformer": config.transformer.steps });
+    provenance.insert("steps".to_owned(), steps);
     BundleConfig {
         format_version: FORMAT_VERSION,
         components: Components {
@@ -65,6 +97,19 @@ fn bundle_config(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) ->
         text: trained.text_config.clone(),
         provenance,
     }
+}
+
+/// Where a bundle comes from, but for the steps.
+pub(super) fn provenance(stage: &Stage<'_>) -> BTreeMap<String, Value> {
+    let (config, films) = (stage.config, stage.films);
+    BTreeMap::from([
+        ("name".to_owned(), json!(config.name)),
+        ("licence".to_owned(), json!(config.export.licence)),
+        ("trainer".to_owned(), json!(concat!("raygen-trainer ", env!("CARGO_PKG_VERSION")))),
+        ("seed".to_owned(), json!(config.seed)),
+        ("films".to_owned(), json!({ "train": films.train.len(), "val": films.val.len() })),
+        ("films_sha256".to_owned(), json!(films.pixels_fingerprint)),
+    ])
 }
 
 fn metrics(tokenizer: &Tokenizer, trained: &Trained) -> Value {
@@ -123,6 +168,5 @@ fn card(stage: &Stage<'_>, trained: &Trained, metrics: &Value) -> Result<String>
     writeln!(card, "| negative log-likelihood a masked token | {:.3} nats |", number("nll"))?;
     writeln!(card, "| the same without the text | {:.3} nats |", number("nll_without_text"))?;
     writeln!(card, "| masked tokens predicted exactly | {:.1} % |", 100.0 * number("accuracy"))?;
-    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(config)?)?;
     Ok(card)
 }

@@ -1,9 +1,12 @@
-//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `decoder`, `export`. Each resumes from its last checkpoint.
+//! The stages of a run, in order: `tokenizer`, `encode`, `transformer`, `decoder` and `classifier` where
+//! there are such, `export`. Each resumes from its last checkpoint.
 
 mod adversary;
+pub mod classifier;
 mod decoder;
 pub mod encode;
 pub mod export;
+mod left_out;
 mod picture_loss;
 pub mod tokenizer;
 mod training_loop;
@@ -19,8 +22,9 @@ use candle_core::Device;
 use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
-use crate::data::FilmSet;
+use crate::data::{FilmSet, OnBadFilms};
 use crate::optim::{Alone, Reduce};
+use crate::run::disk::advised;
 use crate::run::{Guard, RunDirectory, StopSignal};
 
 /// What every stage works with.
@@ -58,7 +62,7 @@ pub enum Outcome {
 /// # Errors
 /// Says which stage could not go on and why; what was saved before stays.
 pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -> Result<Outcome> {
-    run_with(config, out, device, stop, None)
+    run_with(config, out, device, stop, None).map_err(advised)
 }
 
 fn run_with(
@@ -69,7 +73,12 @@ fn run_with(
     fault: Option<&Fault>,
 ) -> Result<Outcome> {
     let directory = RunDirectory::open(out)?;
-    let films = FilmSet::load(&config.manifest(), config.data.image_size, &config.data.views)?;
+    let Some(films) = FilmSet::open(&config.film_source(&directory.stage("films"))?, stop)? else {
+        return Ok(Outcome::Stopped);
+    };
+    if config.data.bad_films == OnBadFilms::LeaveOut {
+        left_out::record(&directory.stage("left_out.json"), &films.left_out)?;
+    }
     eprintln!(
         "{}: {} films to learn from, {} to validate on, {} px",
         config.name,
@@ -78,22 +87,54 @@ fn run_with(
         films.side
     );
     let stage = Stage { config, films: &films, directory: &directory, device, stop, reduce: &Alone, fault };
-    let Some(tokenizer) = tokenizer::train(&stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
-    let tokens = encode::tokens(&stage, &tokenizer).context("stage encode")?;
-    let Some(trained) = transformer::train(&stage, &tokenizer, &tokens).context("stage transformer")? else {
+    let outcome = if config.makes_pictures() { pictures(&stage)? } else { classifier_alone(&stage)? };
+    if outcome == Outcome::Done {
+        eprintln!("bundle: {}", directory.bundle().display());
+    }
+    Ok(outcome)
+}
+
+/// The stages of a run that makes pictures.
+fn pictures(stage: &Stage<'_>) -> Result<Outcome> {
+    let Some(tokenizer) = tokenizer::train(stage).context("stage tokenizer")? else { return Ok(Outcome::Stopped) };
+    let Some(tokens) = encode::tokens(stage, &tokenizer).context("stage encode")? else {
         return Ok(Outcome::Stopped);
     };
-    let tokenizer = match &config.decoder {
+    let Some(trained) = transformer::train(stage, &tokenizer, &tokens).context("stage transformer")? else {
+        return Ok(Outcome::Stopped);
+    };
+    let tokenizer = match &stage.config.decoder {
         Some(decoder) => {
-            let tuned = decoder::train(&stage, decoder, &tokenizer, &tokens, &trained).context("stage decoder")?;
+            let tuned = decoder::train(stage, decoder, &tokenizer, &tokens, &trained).context("stage decoder")?;
             let Some(tuned) = tuned else { return Ok(Outcome::Stopped) };
             tuned
         }
         None => tokenizer,
     };
+    let classifier = match &stage.config.classifier {
+        Some(section) => {
+            let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
+                return Ok(Outcome::Stopped);
+            };
+            Some(classifier)
+        }
+        None => None,
+    };
     eprintln!("stage export: begins");
-    export::export(&stage, &tokenizer, &trained, &directory.bundle()).context("stage export")?;
-    eprintln!("bundle: {}", directory.bundle().display());
+    export::export(stage, &tokenizer, &trained, classifier.as_ref(), &stage.directory.bundle())
+        .context("stage export")?;
+    Ok(Outcome::Done)
+}
+
+/// The stages of a run of a classifier alone.
+fn classifier_alone(stage: &Stage<'_>) -> Result<Outcome> {
+    let section =
+        stage.config.classifier.as_ref().context("the run has no stage: no [tokenizer] and no [classifier]")?;
+    let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
+        return Ok(Outcome::Stopped);
+    };
+    eprintln!("stage export: begins");
+    classifier::export(stage, &classifier).context("stage export")?;
     Ok(Outcome::Done)
 }
 

@@ -264,3 +264,69 @@ fn an_update_that_explodes_just_before_a_validation_is_caught_there() {
         }
     }
 }
+
+/// A run of a classifier alone over six films, two of them for validation.
+fn classifier_run(folder: &Path, keys: &str) -> PathBuf {
+    let mut manifest = "path,split,labels\n".to_owned();
+    for film in 0..6u32 {
+        let name = striped_film(folder, film);
+        let (split, label) =
+            (if film < 4 { "train" } else { "val" }, if film % 2 == 0 { "Edema" } else { "No Finding" });
+        manifest.push_str(&format!("{name},{split},{label}\n"));
+    }
+    fs::write(folder.join("manifest.csv"), manifest).unwrap();
+    let path = folder.join("run.toml");
+    fs::write(&path, CLASSIFIER.replace("# keys", keys)).unwrap();
+    path
+}
+
+const CLASSIFIER: &str = r#"
+name = "tiny"
+data = { manifest = "manifest.csv", image_size = 16 }
+[classifier]
+steps = 6
+batch = 2
+classes = ["Edema"]
+optimiser = { learning_rate = 1e-3, warm_up_steps = 0, final_ratio = 1.0, ema_decay = 0.9 }
+cadence = { validate_every = 3, checkpoint_every = 2 }
+model = { growth_rate = 4, block_layers = [1, 1], initial_features = 4, bottleneck = 1, in_channels = 1, scale = "unit" }
+# keys
+[export]
+dtype = "f32"
+"#;
+
+#[test]
+fn a_classifier_goes_back_after_a_failed_step_and_after_a_failed_validation() {
+    let folder = tempfile::tempdir().unwrap();
+    let stopped = folder.path().join("stopped");
+    let config = classifier_run(folder.path(), "");
+    let message = format!("{:#}", whole(&config, &stopped, &once).unwrap_err());
+    for part in ["stage classifier", "NaN", "step-00000002.safetensors", "classifier.on_failure"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let config = classifier_run(folder.path(), ROLL_BACK);
+    let validation = |stage: &str, step: u64, times: usize| {
+        (stage == "classifier validation" && step == 2 && times == 0).then_some(f64::NAN)
+    };
+    let faults: [(&str, &Fault, f64); 2] = [("step", &once, 3.0), ("validation", &validation, 2.0)];
+    for (name, fault, failed) in faults {
+        let out = folder.path().join(name);
+        assert_eq!(whole(&config, &out, fault).unwrap(), Outcome::Done);
+        let rates: Vec<f64> =
+            lines(&out, "classifier", "train").iter().map(|line| line["learning_rate"].as_f64().unwrap()).collect();
+        assert_eq!(rates, [1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 5e-4], "{name}");
+        let events = lines(&out, "classifier", "roll_back");
+        assert_eq!((events.len(), &events[0]["failed_step"]), (1, &failed.into()), "{name}");
+        // Stopped after every step, and failing at the same place, it ends the same.
+        let pieces = folder.path().join(format!("{name} in pieces"));
+        let mut runs = 0;
+        while {
+            let stop = StopSignal::default();
+            stop.raise();
+            runs += 1;
+            assert!(runs < 20, "the run never ends");
+            train(&config, &pieces, fault, &stop).unwrap() == Outcome::Stopped
+        } {}
+        assert_eq!(checksums(&out), checksums(&pieces), "{name}");
+    }
+}

@@ -33,7 +33,7 @@ pub(super) struct StepReport {
 pub(super) struct Validation {
     /// Numbers that no sound network gives as NaN or infinite; the first is the one that tests may replace.
     pub(super) watched: Vec<f64>,
-    pub(super) metrics: Vec<(&'static str, f64)>,
+    pub(super) metrics: Vec<(String, f64)>,
     /// What the best checkpoint is chosen by: higher is better.
     pub(super) score: f64,
     /// All of it for people.
@@ -43,7 +43,23 @@ pub(super) struct Validation {
 /// What learns: everything that changes from step to step.
 pub(super) trait Trainee {
     /// Learns from the films of `step` (from 0) at the learning rate `rate`.
-    fn step(&mut self, step: u64, rate: f64) -> Result<StepReport>;
+    /// It gets its films within `journal.data`, which tells how long they took.
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport>;
+
+    /// The learning rate, where it does not follow the course's warm-up and cosine.
+    fn learning_rate(&self) -> Option<f64> {
+        None
+    }
+
+    /// The loss on validation films where an epoch ended with step `step`, if the learning rate goes by it.
+    fn epoch_loss(&mut self, _step: u64) -> Result<Option<f64>> {
+        Ok(None)
+    }
+
+    /// Takes in the loss of an epoch, which is a number; the learning rate from here on.
+    fn observe(&mut self, loss: f64) -> f64 {
+        loss
+    }
 
     /// Judges what would be exported now.
     fn validate(&mut self) -> Result<Validation>;
@@ -93,8 +109,9 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
     let mut journal = Journal::open(&folder, &subject, step)?;
     let validation_name = format!("{name} validation");
     while step < course.steps {
-        let rate = learning_rate(&course.optimiser, step, course.steps) * guard.learning_rate_factor();
-        let report = trainee.step(step, rate)?;
+        let rate = trainee.learning_rate().unwrap_or_else(|| learning_rate(&course.optimiser, step, course.steps))
+            * guard.learning_rate_factor();
+        let report = trainee.step(step, rate, &mut journal)?;
         let seen = stage.observed(name, step, &guard, report.loss);
         let mut failure = guard.failure(step, seen, report.gradient_norm);
         let mut validation = None;
@@ -103,7 +120,14 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
             journal.step(step, report.loss);
             let common = [("loss", report.loss), ("gradient_norm", report.gradient_norm), ("learning_rate", rate)];
             journal.write(step, "train", &[&common, report.metrics.as_slice()].concat())?;
-            if step % course.cadence.validate_every == 0 || step == course.steps {
+            if let Some(loss) = trainee.epoch_loss(step)? {
+                failure = Guard::validation_failure(step - 1, &[loss], report.gradient_norm);
+                if failure.is_none() {
+                    let rate = trainee.observe(loss) * guard.learning_rate_factor();
+                    journal.write(step, "epoch", &[("validation_loss", loss), ("learning_rate", rate)])?;
+                }
+            }
+            if failure.is_none() && (step % course.cadence.validate_every == 0 || step == course.steps) {
                 let judged = trainee.validate()?;
                 let mut watched = judged.watched.clone();
                 if let Some(first) = watched.first_mut() {
@@ -123,7 +147,9 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
             continue;
         }
         if let Some(validation) = validation {
-            journal.write(step, "validate", &validation.metrics)?;
+            let metrics: Vec<(&str, f64)> =
+                validation.metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            journal.write(step, "validate", &metrics)?;
             journal.draw_curves();
             journal.say(&format!("{name} step {step}: {}", validation.summary));
             if course.safety.keep_best {
@@ -141,4 +167,9 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
         }
     }
     Ok(Some(guard.history()))
+}
+
+/// Metrics with names that are known beforehand.
+pub(super) fn named<const N: usize>(metrics: [(&str, f64); N]) -> Vec<(String, f64)> {
+    metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

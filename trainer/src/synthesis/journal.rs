@@ -1,6 +1,6 @@
 //! `tokens.jsonl`: what was asked for, then the grid of each picture that is there. What a killed run goes on by.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, Task};
 
+/// Its name.
+const FILE: &str = "tokens.jsonl";
+
 /// A line for a picture: a token file, and which picture it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Grid {
@@ -19,6 +22,20 @@ pub(super) struct Grid {
     width: usize,
     mask_token_id: u32,
     token_ids: Vec<u32>,
+}
+
+/// The grids in `out`, by their pictures.
+///
+/// # Errors
+/// The file is not there, or holds what is no grid.
+pub(super) fn grids(out: &Path) -> Result<BTreeMap<String, Vec<u32>>> {
+    let path = out.join(FILE);
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let lines = text.lines().skip(1).map(|line| {
+        let grid: Grid = serde_json::from_str(line).with_context(|| path.display().to_string())?;
+        Ok((grid.picture, grid.token_ids))
+    });
+    lines.collect()
 }
 
 /// The file, open at its end.
@@ -48,7 +65,7 @@ impl Grid {
 impl Journal {
     /// Opens the file in `out`, or begins it. A torn last line, as a kill leaves it, is cut off.
     pub(super) fn open(out: &Path, task: &Task) -> Result<Self> {
-        let path = out.join("tokens.jsonl");
+        let path = out.join(FILE);
         let named = || path.display().to_string();
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).with_context(named)?;
         let text = io::read_to_string(&file).with_context(named)?;

@@ -138,6 +138,14 @@ pub fn generate(
     Ok(Outcome { pictures: made, kept, left_out, done: true })
 }
 
+/// The token grids of the pictures that were generated into `out`, by the pictures' paths in it.
+///
+/// # Errors
+/// There are none, or the file is damaged.
+pub fn grids(out: &Path) -> Result<std::collections::BTreeMap<String, Vec<u32>>> {
+    journal::grids(out)
+}
+
 /// Generates and writes the pictures of `jobs`; their grids.
 fn make(model: &Model, jobs: &[&Job<'_>], task: &Task, out: &Path) -> Result<Vec<Vec<u32>>> {
     let conditions: Vec<Condition> = jobs
@@ -191,7 +199,7 @@ fn jobs<'a>(manifest: &'a Manifest, request: &Request, lateral: bool, seed: u64)
 }
 
 /// The name that a run gave the model, or the bundle's folder's.
-fn name(bundle: &Bundle, path: &Path) -> String {
+pub(crate) fn name(bundle: &Bundle, path: &Path) -> String {
     let given = bundle.config().provenance.get("name").and_then(|name| name.as_str());
     let folder = path.file_name().map(|name| name.to_string_lossy().into_owned());
     given.map(str::to_owned).or(folder).unwrap_or_else(|| "bundle".to_owned())

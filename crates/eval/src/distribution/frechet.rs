@@ -25,8 +25,8 @@ pub struct Frechet {
     pub means: f64,
     /// What the covariances differ by.
     pub covariances: f64,
-    /// Samples of the smaller set.
-    pub samples: usize,
+    /// Samples of the first set and of the second.
+    pub samples: (usize, usize),
     /// Dimensions of the features.
     pub dimensions: usize,
 }
@@ -36,13 +36,10 @@ impl Frechet {
     /// grow, so that it compares only with distances from as many samples.
     #[must_use]
     pub fn bias(&self) -> Option<String> {
-        (self.samples < SAMPLES_PER_DIMENSION * self.dimensions).then(|| {
-            format!(
-                "biased upwards: {} samples for {} dimensions; {} or more were better",
-                self.samples,
-                self.dimensions,
-                SAMPLES_PER_DIMENSION * self.dimensions
-            )
+        let (samples, wanted) = (self.samples.0.min(self.samples.1), SAMPLES_PER_DIMENSION * self.dimensions);
+        let dimensions = self.dimensions;
+        (samples < wanted).then(|| {
+            format!("biased upwards: {samples} samples for {dimensions} dimensions; {wanted} or more were better")
         })
     }
 }
@@ -61,7 +58,7 @@ pub fn frechet_distance(first: &Features, second: &Features) -> Result<Frechet, 
     let covariances = first_gaussian.trace + second_gaussian.trace - 2.0 * decomposed.singular_values.sum();
     // It is never negative but for rounding.
     let covariances = covariances.max(0.0);
-    let samples = first.count().min(second.count());
+    let samples = (first.count(), second.count());
     Ok(Frechet { distance: means + covariances, means, covariances, samples, dimensions: first.width() })
 }
 

@@ -29,6 +29,10 @@ pub struct InceptionScore {
     pub samples: usize,
     /// The largest score there could be: the number of classes, or 2 to its power.
     pub largest: f64,
+    /// Classes.
+    pub classes: usize,
+    /// What the probabilities mean.
+    pub kind: LabelKind,
 }
 
 /// Why probabilities are none.
@@ -109,6 +113,8 @@ pub fn inception_score(
         interval: bootstrap.interval(units, score),
         samples,
         largest,
+        classes,
+        kind,
     })
 }
 

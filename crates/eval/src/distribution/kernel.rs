@@ -23,6 +23,8 @@ pub struct KernelDistance {
     pub interval: Interval,
     /// Samples of the smaller set.
     pub samples: usize,
+    /// Whether that of real pictures to real ones is taken off.
+    pub excess: bool,
 }
 
 /// The kernel distance of two sets.
@@ -84,18 +86,20 @@ pub fn excess_kernel_distance(
         + within_other.variance_of_pairs()
         + to_generated.variance_of_pairs()
         + to_other.variance_of_pairs();
-    Ok(estimate(distance, &[&without_real, &without_generated, &without_other], of_pairs, samples))
+    let excess = estimate(distance, &[&without_real, &without_generated, &without_other], of_pairs, samples);
+    Ok(KernelDistance { excess: true, ..excess })
 }
 
 fn estimate(distance: f64, left_out: &[&[f64]], of_pairs: f64, samples: usize) -> KernelDistance {
     let variance: f64 = left_out.iter().map(|values| jackknife_error(values).powi(2)).sum();
     let error = variance.max(of_pairs).sqrt();
     let interval = Interval::around(distance, error, (samples - 1) as f64, LEVEL);
-    KernelDistance { distance, interval, samples }
+    KernelDistance { distance, interval, samples, excess: false }
 }
 
 fn kernel(product: f64, width: usize) -> f64 {
-    (product / width as f64 + 1.0).powi(3)
+    let base = product / width as f64 + 1.0;
+    base * base * base
 }
 
 /// Kernel sums of each sample with the others of its set.
@@ -110,12 +114,33 @@ impl Within {
     fn new(features: &Features) -> Self {
         let width = features.width();
         let rows = Rows::new(features.values(), width);
-        let sums = rows.map_products(&rows, |row, products| {
-            let others = products.iter().enumerate().filter(|(other, _)| *other != row);
-            sum_and_squares(others.map(|(_, product)| kernel(*product, width)))
-        });
-        let squares = sums.iter().map(|(_, squares)| squares).sum();
-        let sums: Vec<f64> = sums.into_iter().map(|(sum, _)| sum).collect();
+        let count = rows.count();
+        // Each pair once: a block of rows with those from its first on.
+        let blocks = rows.map_blocks(
+            &rows,
+            |first| first,
+            |first, products| {
+                let mut part = Part { rows: vec![], others: vec![0.0; count - first], squares: 0.0 };
+                for (row, products) in products.chunks_exact(count - first).enumerate() {
+                    let mut sum = 0.0;
+                    for (other, product) in products.iter().enumerate().skip(row + 1) {
+                        let value = kernel(*product, width);
+                        sum += value;
+                        part.others[other] += value;
+                        part.squares += 2.0 * value * value;
+                    }
+                    part.rows.push(sum);
+                }
+                part
+            },
+        );
+        let (mut sums, mut squares, mut first) = (vec![0.0; count], 0.0, 0);
+        for block in blocks {
+            add(&mut sums[first..], &block.rows);
+            add(&mut sums[first..], &block.others);
+            squares += block.squares;
+            first += block.rows.len();
+        }
         let total = sums.iter().sum();
         Self { sums, total, squares }
     }
@@ -153,10 +178,31 @@ impl Across {
     fn new(first: &Features, second: &Features) -> Self {
         let width = first.width();
         let (a, b) = (Rows::new(first.values(), width), Rows::new(second.values(), width));
-        let first = a.map_products(&b, |_, products| sum_and_squares(products.iter().map(|p| kernel(*p, width))));
-        let second = b.map_products(&a, |_, products| products.iter().map(|p| kernel(*p, width)).sum::<f64>());
-        let squares = first.iter().map(|(_, squares)| squares).sum();
-        let first: Vec<f64> = first.into_iter().map(|(sum, _)| sum).collect();
+        let others = b.count();
+        let blocks = a.map_blocks(
+            &b,
+            |_| 0,
+            |_, products| {
+                let mut part = Part { rows: vec![], others: vec![0.0; others], squares: 0.0 };
+                for products in products.chunks_exact(others) {
+                    let mut sum = 0.0;
+                    for (product, other) in products.iter().zip(&mut part.others) {
+                        let value = kernel(*product, width);
+                        sum += value;
+                        *other += value;
+                        part.squares += value * value;
+                    }
+                    part.rows.push(sum);
+                }
+                part
+            },
+        );
+        let (mut first, mut second, mut squares) = (Vec::with_capacity(a.count()), vec![0.0; others], 0.0);
+        for block in blocks {
+            first.extend_from_slice(&block.rows);
+            add(&mut second, &block.others);
+            squares += block.squares;
+        }
         let total = first.iter().sum();
         Self { first, second, total, squares }
     }
@@ -182,8 +228,17 @@ impl Across {
     }
 }
 
-fn sum_and_squares(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((0.0, 0.0), |(sum, squares), value| (sum + value, squares + value * value))
+/// Kernel sums of a block of rows.
+struct Part {
+    /// Of each of its rows.
+    rows: Vec<f64>,
+    /// Of each row of the other side with the block.
+    others: Vec<f64>,
+    squares: f64,
+}
+
+fn add(sums: &mut [f64], more: &[f64]) {
+    sums.iter_mut().zip(more).for_each(|(sum, value)| *sum += value);
 }
 
 /// Variance of sums over `count` each, as means.
@@ -282,6 +337,26 @@ mod tests {
             held += u32::from(got.interval.contains(truth));
         }
         assert!((180..=198).contains(&held), "{held} of 200");
+        Ok(())
+    }
+
+    #[test]
+    fn pairs_over_several_blocks_are_each_counted_once() -> Result<(), FeatureError> {
+        let (first, second) = (evenly(1, 150, 1), evenly(2, 201, 2));
+        let (got, expected) = (kernel_distance(&first, &second)?, naive(&first, &second));
+        assert!((got.distance - expected).abs() < 1e-10, "{got:?} {expected}");
+        let (within, rows) = (Within::new(&first), Rows::new(first.values(), 1));
+        for (row, (sum, expected)) in within
+            .sums
+            .iter()
+            .zip(rows.map_products(&rows, |row, products| {
+                let others = products.iter().enumerate().filter(|(other, _)| *other != row);
+                others.map(|(_, product)| kernel(*product, 1)).sum::<f64>()
+            }))
+            .enumerate()
+        {
+            assert!((sum - expected).abs() < 1e-9, "row {row}: {sum} {expected}");
+        }
         Ok(())
     }
 

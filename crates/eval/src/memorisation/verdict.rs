@@ -53,7 +53,7 @@ pub enum Verdict {
 pub struct Memorisation {
     /// The verdict.
     pub verdict: Verdict,
-    /// Distance below which a film counts as near.
+    /// Distance below which a film counts as near: the `rank`-th smallest of the held-out films'.
     pub near_distance: f64,
     /// Share of the generated films below it.
     pub near_share: f64,
@@ -75,7 +75,9 @@ pub struct Memorisation {
 
 impl Default for Criteria {
     fn default() -> Self {
-        Self { near_share: 0.05, alpha: 0.01, copy_factor: 0.5, listed: 16 }
+        // On 797 chest films at 256 pixels, in pixel space: noisy, darkened and moved copies lie at 0.10 in the median and 0.16
+        // at the 99th percentile, and no film is nearer than 0.22 to one of another patient; the near distance is 0.28.
+        Self { near_share: 0.05, alpha: 0.01, copy_factor: 2.0 / 3.0, listed: 16 }
     }
 }
 
@@ -103,7 +105,6 @@ pub fn judge(
     let rank = ((near_share * (real.len() + 1) as f64).floor() as usize).clamp(1, real.len());
     let near_distance = real[rank - 1];
     let copy_distance = (near_distance * copy_factor).min(real[0]);
-    // A distance of 0 is a copy, unless real films are at 0 as well.
     let is_copy = |distance: f64| distance < copy_distance;
     let near = generated.iter().filter(|nearest| nearest.distance < near_distance).count();
     let p_value = beta_binomial_at_least(near as u64, generated.len() as u64, rank as u64, real.len() as u64);

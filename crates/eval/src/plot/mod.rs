@@ -13,9 +13,11 @@
 
 mod axis;
 mod canvas;
+mod forest;
 mod panel;
 
 pub use self::canvas::{Canvas, Colour};
+pub use self::forest::Forest;
 
 use self::canvas::TEXT_HEIGHT;
 use crate::EvalError;
@@ -58,6 +60,8 @@ pub struct Panel {
     marks_label: String,
     /// What the x axis spans; `None` for what the curves do.
     x_range: Option<(f64, f64)>,
+    /// What stands there as long as there is no curve.
+    empty_message: String,
 }
 
 /// Panels in rows.
@@ -81,7 +85,15 @@ impl Panel {
     #[must_use]
     pub fn new(title: impl Into<String>, x_label: impl Into<String>) -> Self {
         let (title, x_label) = (title.into(), x_label.into());
-        Self { title, x_label, series: Vec::new(), marks: Vec::new(), marks_label: String::new(), x_range: None }
+        Self {
+            title,
+            x_label,
+            series: Vec::new(),
+            marks: Vec::new(),
+            marks_label: String::new(),
+            x_range: None,
+            empty_message: "no numbers yet".to_owned(),
+        }
     }
 
     /// Adds a curve.
@@ -95,6 +107,13 @@ impl Panel {
     #[must_use]
     pub fn x_range(mut self, low: f64, high: f64) -> Self {
         self.x_range = Some((low, high));
+        self
+    }
+
+    /// Says this instead of "no numbers yet" if no curve has a number.
+    #[must_use]
+    pub fn empty_message(mut self, message: impl Into<String>) -> Self {
+        self.empty_message = message.into();
         self
     }
 

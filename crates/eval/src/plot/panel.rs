@@ -35,7 +35,7 @@ pub(super) fn draw(panel: &Panel, canvas: &mut Canvas, corner: (usize, usize), s
     canvas.fill(axes, Colour::PAPER);
     let points = || panel.series.iter().flat_map(finite);
     if points().next().is_none() {
-        let message = "no numbers yet";
+        let message = panel.empty_message.as_str();
         let left = axes.left + (axes.width.saturating_sub(text_width(message, SCALE))) / 2;
         canvas.text(left, axes.top + axes.height / 2 - TEXT_HEIGHT, message, SCALE, Colour::SOFT_INK);
         return;

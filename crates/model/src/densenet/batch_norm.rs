@@ -1,30 +1,30 @@
-//! Batch normalisation by running statistics, in one pass with the activation behind it.
+//! Batch normalisation by the running statistics of training, in one pass with the activation behind it.
 
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
-use candle_nn::{Init, VarBuilder};
+use candle_nn::VarBuilder;
 
-/// Added to the variance; PyTorch's default, which every published file was trained with.
-const EPS: f64 = 1e-5;
+use super::norm::{EPS, Norm, NormTensors};
 
 /// `(x - running_mean) / sqrt(running_var + eps) * weight + bias` of each channel of [batch, channels, height, width].
 ///
-/// The running statistics make it a scale and a shift, which are computed once. Training by the statistics of the batch
-/// is another mode of this layer, over the same four tensors.
+/// The running statistics make it a scale and a shift, which are computed once. Training goes by the statistics of the
+/// batch, over the same four tensors: [`BatchNorm`](super::training).
 #[derive(Debug, Clone)]
-pub(super) struct BatchNorm {
+pub(super) struct RunningNorm {
     /// [channels].
     scale: Tensor,
     /// [channels].
     shift: Tensor,
 }
 
-impl BatchNorm {
-    pub(super) fn new(channels: usize, vb: &VarBuilder<'_>) -> Result<Self> {
-        let get = |name: &str, initial: f64| {
-            vb.get_with_hints(channels, name, Init::Const(initial))?.to_dtype(DType::F32)?.contiguous()
-        };
-        let (weight, bias) = (get("weight", 1.0)?, get("bias", 0.0)?);
-        let (mean, variance) = (get("running_mean", 0.0)?, get("running_var", 1.0)?);
+impl Norm for RunningNorm {
+    type Seen = ();
+
+    fn new(channels: usize, vb: &VarBuilder<'_>) -> Result<Self> {
+        let tensors = NormTensors::new(channels, vb)?;
+        let f32s = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.contiguous();
+        let (weight, bias) = (f32s(&tensors.weight)?, f32s(&tensors.bias)?);
+        let (mean, variance) = (f32s(&tensors.running_mean)?, f32s(&tensors.running_var)?);
         let least = variance.min_all()?.to_scalar::<f32>()?;
         if least < 0.0 {
             bail!("tensor {}.running_var holds {least}; a variance is not negative", vb.prefix())
@@ -34,22 +34,23 @@ impl BatchNorm {
         Ok(Self { scale: scale.to_dtype(vb.dtype())?, shift: shift.to_dtype(vb.dtype())? })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, (): &mut ()) -> Result<Tensor> {
         self.apply(x, false)
     }
 
-    /// The norm followed by max(·, 0).
-    pub(super) fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward_relu(&self, x: &Tensor, (): &mut ()) -> Result<Tensor> {
         self.apply(x, true)
     }
+}
 
+impl RunningNorm {
     fn apply(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
         if x.device().is_cpu() && x.dtype() == DType::F32 && self.scale.dtype() == DType::F32 {
             return x.contiguous()?.apply_op3(&self.scale, &self.shift, ScaleShift { relu });
         }
         let per_channel = |values: &Tensor| values.reshape((1, values.elem_count(), 1, 1));
         let y = x.broadcast_mul(&per_channel(&self.scale)?)?.broadcast_add(&per_channel(&self.shift)?)?;
-        if relu { y.relu() } else { Ok(y) }
+        if relu { raygen_nn::relu(&y) } else { Ok(y) }
     }
 }
 
@@ -92,6 +93,23 @@ impl CustomOp3 for ScaleShift {
             }
         }
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    /// Of `x` alone: for a loss by what the network sees. Scale and shift are of a network that does not learn.
+    fn bwd(
+        &self,
+        _x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        y: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        if scale.track_op() || shift.track_op() {
+            bail!("a DenseNet that predicts has no gradient for its weights: train with TrainingDenseNet")
+        }
+        let gradient = gradient.broadcast_mul(&scale.reshape((1, scale.elem_count(), 1, 1))?)?;
+        let gradient = if self.relu { (gradient * y.gt(0f32)?.to_dtype(DType::F32)?)? } else { gradient };
+        Ok((Some(gradient), None, None))
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a film to the numbers that a DenseNet reads.
 
+use candle_core::Tensor;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::F32;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -51,6 +52,29 @@ impl PixelScale {
 }
 
 impl DenseNetConfig {
+    /// Pictures [batch, 1 or `in_channels`, height, width] in [-1, 1] as the network reads them, at the size that they have.
+    /// Differentiable.
+    ///
+    /// # Errors
+    /// Pictures of other channels.
+    pub fn scaled(&self, pictures: &Tensor) -> candle_core::Result<Tensor> {
+        let (_, channels, _, _) = pictures.dims4()?;
+        let pictures = match channels {
+            1 => pictures.repeat((1, self.in_channels, 1, 1))?,
+            // Gray films: the channels of a picture are alike, and those of the network may be fewer.
+            _ if channels != self.in_channels => pictures.mean_keepdim(1)?.repeat((1, self.in_channels, 1, 1))?,
+            _ => pictures.clone(),
+        };
+        // Linear in the pixel: told by its values at black and white.
+        let at = |pixel: f32| -> candle_core::Result<Tensor> {
+            let values: Vec<f32> = (0..self.in_channels).map(|channel| self.scale.apply(pixel, channel)).collect();
+            Tensor::from_vec(values, (1, self.in_channels, 1, 1), pictures.device())
+        };
+        let (black, white) = (at(0.0)?, at(1.0)?);
+        let unit = pictures.affine(0.5, 0.5)?;
+        unit.broadcast_mul(&(white - &black)?)?.broadcast_add(&black)
+    }
+
     /// A film as the network reads it: `in_channels * image_size * image_size` values, channel after channel, each
     /// row-major.
     ///
@@ -131,6 +155,19 @@ mod tests {
         };
         assert!(mean(Fit::CentreCrop) < 1e-3, "the middle square is black");
         assert!((mean(Fit::Stretch) - 0.5).abs() < 1e-3, "half of the film is white");
+    }
+
+    #[test]
+    fn a_tensor_is_scaled_as_a_film_is() {
+        let film = half_white(32, 32);
+        for (scale, channels) in [(PixelScale::Unit, 1), (PixelScale::ImageNet, 3), (PixelScale::TorchXRayVision, 1)] {
+            let config = config(Fit::CentreCrop, scale, channels);
+            let expected = config.pixels(&film).unwrap();
+            let tensor = Tensor::from_slice(&film.pixels, (1, 1, 32, 32), &candle_core::Device::Cpu).unwrap();
+            let scaled = config.scaled(&tensor.affine(2.0, -1.0).unwrap()).unwrap();
+            let found = scaled.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-4 * b.abs().max(1.0)), "{scale:?}");
+        }
     }
 
     #[test]

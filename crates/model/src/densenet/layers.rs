@@ -3,9 +3,9 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::init::DEFAULT_KAIMING_NORMAL;
-use raygen_nn::{ConvGeometry, Padding, conv2d};
+use raygen_nn::{ConvGeometry, Padding, avg_pool_2x2, conv2d};
 
-use super::batch_norm::BatchNorm;
+use super::norm::Norm;
 
 /// A convolution without bias: [batch, in, height, width] to [batch, out, height', width'].
 #[derive(Debug, Clone)]
@@ -34,37 +34,37 @@ impl Conv {
 
 /// Norm, activation and 1×1 convolution to a bottleneck; the same with a 3×3 convolution out of it.
 #[derive(Debug, Clone)]
-struct DenseLayer {
-    norm1: BatchNorm,
+struct DenseLayer<N> {
+    norm1: N,
     conv1: Conv,
-    norm2: BatchNorm,
+    norm2: N,
     conv2: Conv,
 }
 
-impl DenseLayer {
+impl<N: Norm> DenseLayer<N> {
     fn new(inputs: usize, bottleneck: usize, growth_rate: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            norm1: BatchNorm::new(inputs, &vb.pp("norm1"))?,
+            norm1: N::new(inputs, &vb.pp("norm1"))?,
             conv1: Conv::new(inputs, bottleneck, 1, 1, &vb.pp("conv1"))?,
-            norm2: BatchNorm::new(bottleneck, &vb.pp("norm2"))?,
+            norm2: N::new(bottleneck, &vb.pp("norm2"))?,
             conv2: Conv::new(bottleneck, growth_rate, 3, 1, &vb.pp("conv2"))?,
         })
     }
 
     /// The maps that this layer adds.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let bottleneck = self.conv1.forward(&self.norm1.forward_relu(x)?)?;
-        self.conv2.forward(&self.norm2.forward_relu(&bottleneck)?)
+    fn forward(&self, x: &Tensor, seen: &mut N::Seen) -> Result<Tensor> {
+        let bottleneck = self.conv1.forward(&self.norm1.forward_relu(x, seen)?)?;
+        self.conv2.forward(&self.norm2.forward_relu(&bottleneck, seen)?)
     }
 }
 
 /// Layers of which each reads the maps of all before it.
 #[derive(Debug, Clone)]
-pub(super) struct DenseBlock {
-    layers: Vec<DenseLayer>,
+pub(super) struct DenseBlock<N> {
+    layers: Vec<DenseLayer<N>>,
 }
 
-impl DenseBlock {
+impl<N: Norm> DenseBlock<N> {
     pub(super) fn new(
         inputs: usize,
         layers: usize,
@@ -81,33 +81,24 @@ impl DenseBlock {
         Ok(Self { layers })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.layers.iter().try_fold(x.clone(), |x, layer| Tensor::cat(&[&x, &layer.forward(&x)?], 1))
+    pub(super) fn forward(&self, x: &Tensor, seen: &mut N::Seen) -> Result<Tensor> {
+        self.layers.iter().try_fold(x.clone(), |x, layer| Tensor::cat(&[&x, &layer.forward(&x, seen)?], 1))
     }
 }
 
 /// Halves the maps, and their height and width.
 #[derive(Debug, Clone)]
-pub(super) struct Transition {
-    norm: BatchNorm,
+pub(super) struct Transition<N> {
+    norm: N,
     conv: Conv,
 }
 
-impl Transition {
+impl<N: Norm> Transition<N> {
     pub(super) fn new(inputs: usize, vb: &VarBuilder<'_>) -> Result<Self> {
-        Ok(Self {
-            norm: BatchNorm::new(inputs, &vb.pp("norm"))?,
-            conv: Conv::new(inputs, inputs / 2, 1, 1, &vb.pp("conv"))?,
-        })
+        Ok(Self { norm: N::new(inputs, &vb.pp("norm"))?, conv: Conv::new(inputs, inputs / 2, 1, 1, &vb.pp("conv"))? })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.conv.forward(&self.norm.forward_relu(x)?)?.avg_pool2d(2)
+    pub(super) fn forward(&self, x: &Tensor, seen: &mut N::Seen) -> Result<Tensor> {
+        avg_pool_2x2(&self.conv.forward(&self.norm.forward_relu(x, seen)?)?)
     }
-}
-
-/// Largest value of every 3×3 window at every second place, for maps that hold nothing negative.
-pub(super) fn max_pool(x: &Tensor) -> Result<Tensor> {
-    // PyTorch pads by minus infinity: the same as zeros where no value is below them.
-    x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 2)
 }

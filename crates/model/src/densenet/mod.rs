@@ -1,36 +1,33 @@
 //! DenseNet (Huang et al. 2017): a film becomes features, and those become probabilities of findings.
 //!
 //! The network of CheXNet, of torchxrayvision's classifiers and of the published evaluation. Tensor names are those of
-//! torchvision's `DenseNet`. It predicts: batch normalisation goes by the running statistics of training.
+//! torchvision's `DenseNet`. [`DenseNet`] predicts: batch normalisation goes by the running statistics of training.
+//! [`TrainingDenseNet`] learns: it goes by those of the batch.
 
 mod batch_norm;
 mod config;
 mod input;
 mod layers;
+mod network;
+mod norm;
+mod training;
 
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
-use raygen_nn::layers::Linear;
 
-use self::{
-    batch_norm::BatchNorm,
-    layers::{Conv, DenseBlock, Transition, max_pool},
-};
+use self::{batch_norm::RunningNorm, network::Network};
 pub use self::{
     config::{DENSENET_121, DENSENET_169, DENSENET_201, DenseNetConfig, Head},
     input::{Fit, PixelScale},
+    norm::is_running,
+    training::{Statistics, TrainingDenseNet},
 };
 
 /// A convolutional classifier of films.
 #[derive(Debug, Clone)]
 pub struct DenseNet {
     config: DenseNetConfig,
-    conv: Conv,
-    norm: BatchNorm,
-    /// Every block with the transition behind it; the last has none.
-    blocks: Vec<(DenseBlock, Option<Transition>)>,
-    last_norm: BatchNorm,
-    classifier: Linear,
+    network: Network<RunningNorm>,
 }
 
 impl DenseNet {
@@ -41,34 +38,7 @@ impl DenseNet {
     /// negative variance.
     #[expect(clippy::needless_pass_by_value, reason = "as every candle network takes its builder")]
     pub fn new(config: &DenseNetConfig, vb: VarBuilder<'_>) -> Result<Self> {
-        config.validate()?;
-        let features = vb.pp("features");
-        let inputs = config.block_inputs();
-        let last = inputs.len().saturating_sub(1);
-        let blocks = inputs
-            .into_iter()
-            .zip(&config.block_layers)
-            .enumerate()
-            .map(|(index, (inputs, layers))| {
-                let (bottleneck, growth_rate) = (config.bottleneck, config.growth_rate);
-                let vb = features.pp(format!("denseblock{}", index + 1));
-                let block = DenseBlock::new(inputs, *layers, bottleneck, growth_rate, &vb)?;
-                if index == last {
-                    return Ok((block, None));
-                }
-                let vb = features.pp(format!("transition{}", index + 1));
-                Ok((block, Some(Transition::new(config.block_outputs(inputs, *layers), &vb)?)))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            conv: Conv::new(config.in_channels, config.initial_features, 7, 2, &features.pp("conv0"))?,
-            norm: BatchNorm::new(config.initial_features, &features.pp("norm0"))?,
-            blocks,
-            // torchvision's name, however many blocks there are.
-            last_norm: BatchNorm::new(config.features(), &features.pp("norm5"))?,
-            classifier: Linear::new(config.features(), config.classes.len(), true, vb.pp("classifier"))?,
-            config: config.clone(),
-        })
+        Ok(Self { network: Network::new(config, &vb)?, config: config.clone() })
     }
 
     /// The configuration that the network was built from.
@@ -82,28 +52,18 @@ impl DenseNet {
     /// # Errors
     /// Images of other channels, or smaller than [`DenseNetConfig::smallest_side`].
     pub fn feature_maps(&self, images: &Tensor) -> Result<Tensor> {
-        self.last_norm.forward(&self.blocks(images)?)
+        self.network.feature_maps(images, &mut ())
     }
 
-    /// Everything before the last norm.
-    fn blocks(&self, images: &Tensor) -> Result<Tensor> {
-        let (_, channels, height, width) = images.dims4()?;
-        let least = self.config.smallest_side();
-        if channels != self.config.in_channels || height < least || width < least {
-            bail!(
-                "images have shape {:?}; expected [batch, {}, H, W] with H and W of {least} and more",
-                images.dims(),
-                self.config.in_channels,
-            );
-        }
-        let mut x = max_pool(&self.norm.forward_relu(&self.conv.forward(images)?)?)?;
-        for (block, transition) in &self.blocks {
-            x = block.forward(&x)?;
-            if let Some(transition) = transition {
-                x = transition.forward(&x)?;
-            }
-        }
-        Ok(x)
+    /// Images as for [`feature_maps`](Self::feature_maps) to the maps after each block, each [batch, channels, h, w].
+    /// Differentiable in the images.
+    ///
+    /// # Errors
+    /// As [`feature_maps`](Self::feature_maps).
+    pub fn block_maps(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        let mut maps = Vec::with_capacity(self.config.block_layers.len());
+        self.network.blocks_watched(images, &mut (), |block| maps.push(block.clone()))?;
+        Ok(maps)
     }
 
     /// Images as for [`feature_maps`](Self::feature_maps) to [batch, features]: the mean of each map's positive part.
@@ -112,7 +72,7 @@ impl DenseNet {
     /// # Errors
     /// As [`feature_maps`](Self::feature_maps).
     pub fn features(&self, images: &Tensor) -> Result<Tensor> {
-        self.last_norm.forward_relu(&self.blocks(images)?)?.flatten_from(2)?.mean(D::Minus1)
+        self.network.features(images, &mut ())
     }
 
     /// Features [batch, features] to logits [batch, classes].
@@ -120,7 +80,7 @@ impl DenseNet {
     /// # Errors
     /// Features of another length.
     pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
-        self.classifier.forward(features)
+        self.network.classify(features)
     }
 
     /// Images as for [`feature_maps`](Self::feature_maps) to logits [batch, classes].

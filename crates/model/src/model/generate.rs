@@ -40,6 +40,18 @@ impl Model {
     /// # Errors
     /// As [`Self::generate`].
     pub fn generate_rows(&self, rows: &mut [Row<'_>]) -> Result<(), ModelError> {
+        self.generate_rows_watched(rows, |_| {})
+    }
+
+    /// The same, and `watch` sees the rows after every step.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn generate_rows_watched(
+        &self,
+        rows: &mut [Row<'_>],
+        mut watch: impl FnMut(&[Row<'_>]),
+    ) -> Result<(), ModelError> {
         let steps = rows.iter().map(|row| row.params.step_count).max().unwrap_or(0);
         for step in 0..steps {
             let mut running: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| step < row.params.step_count).collect();
@@ -64,6 +76,7 @@ impl Model {
             for (row, logits) in running.iter_mut().zip(&logits) {
                 advance(row.state, row.params, logits)?;
             }
+            watch(rows);
         }
         Ok(())
     }

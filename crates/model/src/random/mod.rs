@@ -48,6 +48,8 @@ pub enum Purpose {
     Refinement = 16,
     /// Which films of an epoch get a mask of whole regions, and which regions.
     RegionMask = 17,
+    /// Whether a film is mirrored in training.
+    Mirror = 18,
 }
 
 /// All random numbers of one purpose under one seed.

@@ -29,7 +29,7 @@ pub(crate) fn lanes(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// `sum of f(a, b)`, each block of [`BLOCK`] values in f32 and the blocks in f64.
 #[inline(always)]
-fn blocks(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+pub(crate) fn blocks(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
     let mut total = 0f64;
     for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
         total += f64::from(lanes(a, b, f));

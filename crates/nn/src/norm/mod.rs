@@ -1,5 +1,6 @@
-//! Layer, root-mean-square and group normalisation.
+//! Layer, root-mean-square, group and batch normalisation.
 
+mod batch;
 mod group;
 mod row;
 
@@ -7,6 +8,8 @@ use candle_core::{D, Result, Tensor, bail};
 
 use crate::kernel::host;
 use crate::reference;
+
+pub use batch::BatchStatistics;
 
 /// `(x - mean) / sqrt(variance + eps) * gamma + beta` over the last dimension: [.., width] gives [.., width];
 /// `gamma` and `beta` are [width].
@@ -63,6 +66,35 @@ pub fn group_norm_silu(x: &Tensor, gamma: &Tensor, beta: &Tensor, groups: usize,
         return reference::group_norm_silu(x, gamma, beta, groups, eps);
     }
     x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)
+}
+
+/// Normalises each channel over the whole batch: [batch, channels, ..] gives the same shape; `gamma` and `beta` are
+/// [channels]. It is the norm of training: a row depends on its neighbours. The statistics are those of this batch.
+///
+/// # Errors
+/// If the shapes do not fit, or there are not two values of each channel.
+pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    batch::check(x)?;
+    check("batch_norm: gamma", gamma, x.dim(1)?)?;
+    check("batch_norm: beta", beta, x.dim(1)?)?;
+    if !host::is_fused(&[x, gamma, beta]) {
+        return reference::batch_norm(x, gamma, beta, eps);
+    }
+    batch::fused(x, gamma, beta, eps, false)
+}
+
+/// [`batch_norm`] followed by [`relu`](crate::relu), in one pass.
+///
+/// # Errors
+/// As [`batch_norm`].
+pub fn batch_norm_relu(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+    batch::check(x)?;
+    check("batch_norm_relu: gamma", gamma, x.dim(1)?)?;
+    check("batch_norm_relu: beta", beta, x.dim(1)?)?;
+    if !host::is_fused(&[x, gamma, beta]) {
+        return reference::batch_norm_relu(x, gamma, beta, eps);
+    }
+    batch::fused(x, gamma, beta, eps, true)
 }
 
 fn check(what: &str, tensor: &Tensor, width: usize) -> Result<()> {

@@ -14,6 +14,7 @@ pub(crate) fn all(seed: u64) -> Result<Vec<Case>> {
     convolution(r, &mut cases)?;
     normalisation(r, &mut cases)?;
     pointwise(r, &mut cases)?;
+    classifier(r, &mut cases)?;
     attention(r, &mut cases)?;
     tables(r, &mut cases)?;
     Ok(cases)
@@ -118,9 +119,10 @@ fn pointwise(r: &mut Random, cases: &mut Vec<Case>) -> Result<()> {
     // Wide enough to reach the tails.
     let x = (r.tensor(&dims)? * 6.0)?;
     type Op = fn(&Tensor) -> Result<Tensor>;
-    let ops: [(&str, Op); 4] = [
+    let ops: [(&str, Op); 5] = [
         ("gelu", raygen_nn::gelu),
         ("silu", raygen_nn::silu),
+        ("relu", raygen_nn::relu),
         ("geglu", raygen_nn::geglu),
         ("softmax", raygen_nn::softmax),
     ];
@@ -131,6 +133,45 @@ fn pointwise(r: &mut Random, cases: &mut Vec<Case>) -> Result<()> {
     let dims = [3, r.between(1, 4), r.between(1, 7), r.between(1, 7)];
     let name = format!("upsample {dims:?}");
     cases.push(Case::new(name, vec![r.tensor(&dims)?], 1, |i| raygen_nn::upsample_nearest_2x(&i[0])));
+    Ok(())
+}
+
+/// What a DenseNet is trained with, beside convolutions.
+fn classifier(r: &mut Random, cases: &mut Vec<Case>) -> Result<()> {
+    let channels = r.between(1, 5);
+    for dims in [vec![3, channels, r.between(1, 9), r.between(1, 9)], vec![3, 2, 65, 67], vec![r.between(3, 9), 7]] {
+        let x = r.tensor(&dims)?;
+        let inputs = vec![x, r.tensor(&[dims[1]])?, r.tensor(&[dims[1]])?];
+        cases.push(Case::new(format!("batch_norm {dims:?}"), inputs.clone(), 0, |i| {
+            Ok(raygen_nn::batch_norm(&i[0], &i[1], &i[2], 1e-5)?.0)
+        }));
+        // Of many values one always lies where a finite difference crosses 0.
+        if inputs[0].elem_count() < 2000 {
+            cases.push(Case::new(format!("batch_norm_relu {dims:?}"), inputs, 0, |i| {
+                Ok(raygen_nn::batch_norm_relu(&i[0], &i[1], &i[2], 1e-5)?.0)
+            }));
+        }
+    }
+    // Sides that are even, odd and as small as can be.
+    for (height, width) in [(2 * r.between(1, 5), 2 * r.between(1, 5) + 1), (2 * r.between(1, 5) + 1, 4), (2, 2)] {
+        let x = r.tensor(&[3, channels, height, width])?;
+        let name = format!("avg_pool_2x2 {:?}", x.dims());
+        cases.push(Case::new(name, vec![x.clone()], 1, |i| raygen_nn::avg_pool_2x2(&i[0])));
+        let name = format!("max_pool_3x3 {:?}", x.dims());
+        cases.push(Case::new(name, vec![x], 1, |i| raygen_nn::max_pool_3x3(&i[0])));
+    }
+    let x = r.tensor(&[3, channels, 1, 1])?;
+    cases.push(Case::new("max_pool_3x3 of single pixels", vec![x], 1, |i| raygen_nn::max_pool_3x3(&i[0])));
+
+    let dims = [r.between(3, 9), r.between(1, 12)];
+    // Wide enough for probabilities that an f32 rounds to 0 and 1.
+    let logits = (r.tensor(&dims)? * 40.0)?;
+    let targets = ((r.tensor(&dims)? + 1.0)? * 0.5)?;
+    // Half of the answers are masked.
+    let weights = r.tensor(&dims)?.relu()?;
+    cases.push(Case::new(format!("binary_cross_entropy {dims:?}"), vec![logits], 0, move |i| {
+        raygen_nn::binary_cross_entropy(&i[0], &targets, &weights)
+    }));
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Mimic {
     #[arg(long)]
     splits: Option<SplitSource>,
     /// What an uncertain label (-1) is: the study is dropped, the label negative or positive, or all labels of the study blank,
-    /// which is unlabelled [default: blank].
+    /// which is unlabelled; or it is kept in the column uncertain_labels, which the stage `classifier` reads [default: blank].
     #[arg(long)]
     uncertain: Option<UncertainPolicy>,
     #[command(flatten)]
@@ -75,6 +75,7 @@ enum UncertainPolicy {
     Negative,
     Positive,
     Blank,
+    Keep,
 }
 
 impl Mimic {
@@ -105,6 +106,7 @@ impl Mimic {
             Some(UncertainPolicy::Negative) => Uncertain::Negative,
             Some(UncertainPolicy::Positive) => Uncertain::Positive,
             Some(UncertainPolicy::Blank) => Uncertain::Blank,
+            Some(UncertainPolicy::Keep) => Uncertain::Keep,
             None => options.labels.uncertain,
         };
         options.text = self.text.over(options.text);

@@ -48,7 +48,7 @@ pub(super) struct StudyLabels {
     pub(super) others: [Mention; OTHERS.len()],
 }
 
-/// What an uncertain label (-1) is taken for. A manifest knows of a class only positive or negative.
+/// What an uncertain label (-1) is taken for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Uncertain {
     /// The study is left out.
@@ -60,6 +60,9 @@ pub enum Uncertain {
     /// The study is kept for its text and counts as unlabelled.
     #[default]
     Blank,
+    /// It stays uncertain, in a column of its own: what else is known of the study is kept. Who does not know that column
+    /// takes it for negative.
+    Keep,
 }
 
 /// How labels become those of a manifest.
@@ -107,10 +110,19 @@ impl LabelRule {
         if !others.is_empty() {
             return Ok(Labels::Positive(others));
         }
-        let said = positive(study.others[NO_FINDING])
-            || study.classes.iter().any(|mention| *mention != Mention::Blank)
-            || self.blank_is_negative;
+        // What is kept as uncertain says nothing of the other classes.
+        let certain = |mention: &Mention| {
+            *mention != Mention::Blank && !(*mention == Mention::Uncertain && self.uncertain == Uncertain::Keep)
+        };
+        let said = positive(study.others[NO_FINDING]) || study.classes.iter().any(certain) || self.blank_is_negative;
         Ok(if said { Labels::Negative } else { Labels::Unlabelled })
+    }
+
+    /// The classes that stay uncertain.
+    pub(super) fn uncertain(&self, study: Option<&StudyLabels>) -> Vec<String> {
+        let Some(study) = study.filter(|_| self.uncertain == Uncertain::Keep) else { return Vec::new() };
+        let classes = CLASSES.iter().zip(&study.classes);
+        classes.filter(|(_, mention)| **mention == Mention::Uncertain).map(|(name, _)| (*name).to_owned()).collect()
     }
 }
 
@@ -137,6 +149,22 @@ mod tests {
         assert_eq!(judged(Uncertain::Blank), Ok(Labels::Unlabelled));
         assert_eq!(judged(Uncertain::Negative), positive(&["Cardiomegaly"]));
         assert_eq!(judged(Uncertain::Positive), positive(&["Cardiomegaly", "Pneumonia"]));
+    }
+
+    #[test]
+    fn what_stays_uncertain_says_nothing_of_the_other_classes() {
+        let rule = LabelRule { uncertain: Uncertain::Keep, ..LabelRule::default() };
+        let judged = |classes: &[(usize, Mention)]| {
+            let study = study(classes, &[]);
+            (rule.judge(Some(&study)), rule.uncertain(Some(&study)))
+        };
+        let pneumonia = (8, Mention::Uncertain);
+        let uncertain = vec!["Pneumonia".to_owned()];
+        assert_eq!(judged(&[(1, Mention::Positive), pneumonia]), (positive(&["Cardiomegaly"]), uncertain.clone()));
+        assert_eq!(judged(&[(1, Mention::Negative), pneumonia]), (Ok(Labels::Negative), uncertain.clone()));
+        assert_eq!(judged(&[pneumonia]), (Ok(Labels::Unlabelled), uncertain));
+        // The other policies leave nothing uncertain.
+        assert_eq!(LabelRule::default().uncertain(Some(&study(&[pneumonia], &[]))), Vec::<String>::new());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod tables;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use raygen_manifest::Split;
@@ -70,7 +71,8 @@ pub fn prepare(options: &MimicOptions, target: &Target) -> Result<Report, Prepar
             out.drop(Reason::NotFirstOfStudy, name);
             continue;
         }
-        let labels = match options.labels.judge(tables.labels.get(&image.study)) {
+        let study = tables.labels.get(&image.study);
+        let labels = match options.labels.judge(study) {
             Ok(labels) => labels,
             Err(reason) => {
                 out.drop(reason, name);
@@ -79,8 +81,8 @@ pub fn prepare(options: &MimicOptions, target: &Target) -> Result<Report, Prepar
         };
         let texts = match reports.of(image) {
             Ok(texts) => texts,
-            Err(reason) => {
-                out.drop(reason, format!("{}.txt", study_path(image)));
+            Err((reason, name)) => {
+                out.drop(reason, name);
                 continue;
             }
         };
@@ -101,6 +103,7 @@ pub fn prepare(options: &MimicOptions, target: &Target) -> Result<Report, Prepar
             impression: texts.impression,
             findings: texts.findings,
             labels,
+            uncertain: options.labels.uncertain(study),
             text_origin: texts.text_origin,
             source: SOURCE.to_owned(),
             licence: LICENCE.to_owned(),
@@ -136,17 +139,21 @@ impl<'a> Reports<'a> {
         Self { folder: files_below(root), options }
     }
 
-    /// The texts of an image's study, or why it is left out.
-    fn of(&self, image: &Image) -> Result<Texts, Reason> {
+    /// The texts of an image's study, or why it is left out, and the report's name.
+    fn of(&self, image: &Image) -> Result<Texts, (Reason, String)> {
         let options = &self.options.text;
-        let file = self.folder.join(format!("{}.txt", study_path(image)));
-        let Ok(bytes) = fs::read(&file) else {
-            return if options.keep_textless { Ok(Texts::default()) } else { Err(Reason::MissingReport) };
+        let name = format!("{}.txt", study_path(image));
+        let bytes = match fs::read(self.folder.join(&name)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound && options.keep_textless => return Ok(Texts::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err((Reason::MissingReport, name)),
+            // It has a text, which nobody knows: it is not one that has none.
+            Err(error) => return Err((Reason::UnreadableReport, format!("{name} ({error})"))),
         };
         // De-identified reports are ASCII but for a few bytes; one of those is no reason to lose a study.
         let texts = options.of_report(&String::from_utf8_lossy(&bytes));
         if texts.impression.is_empty() && !options.keep_textless {
-            return Err(Reason::NoImpression);
+            return Err((Reason::NoImpression, name));
         }
         Ok(texts)
     }

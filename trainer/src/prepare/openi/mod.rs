@@ -124,6 +124,7 @@ pub fn prepare(options: &OpeniOptions, target: &Target) -> Result<Report, Prepar
             impression: texts.impression,
             findings: texts.findings,
             labels: classes::labels(&report.terms),
+            uncertain: Vec::new(),
             text_origin: texts.text_origin,
             source: SOURCE.to_owned(),
             licence: LICENCE.to_owned(),

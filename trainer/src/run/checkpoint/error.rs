@@ -3,11 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::run::disk::advice;
+
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file system refused.
-    #[error("checkpoint {path}: {source} (earlier checkpoints are untouched)")]
+    #[error("checkpoint {path}: {source}{} (earlier checkpoints are untouched)", advice(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -1,23 +1,31 @@
-//! A checkpoint's file: written to a temporary name, synced and renamed; its checksum beside it, verified when read.
+//! A checkpoint's file and its name; its checksum beside it, verified when read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use safetensors::SafeTensors;
-use sha2::{Digest, Sha256};
 
 use super::{Checkpoint, CheckpointError};
+use crate::run::disk::sha256;
 
 /// The metadata of a best checkpoint: higher is better.
 pub(super) const SCORE: &str = "score";
 
 /// The step that a file name tells.
 pub(super) fn step_of(path: &Path) -> Option<u64> {
+    age_of(path).map(|(_, step)| step)
+}
+
+/// How often the stage had gone back when it was saved, and the step, as its name tells: the larger, the later it was saved.
+pub(super) fn age_of(path: &Path) -> Option<(u64, u64)> {
     let name = path.file_stem()?.to_str()?.strip_prefix("step-")?;
-    name.split('_').next()?.parse().ok()
+    match name.split_once('_') {
+        Some((step, turn)) => Some((turn.parse().ok()?, step.parse().ok()?)),
+        None => Some((0, name.parse().ok()?)),
+    }
 }
 
 /// The score that a best checkpoint was saved with; `None` where its header cannot be read, and so it does not count.
@@ -31,10 +39,12 @@ pub(super) fn score_of(path: &Path) -> Option<f64> {
     header.get("__metadata__")?.get(SCORE)?.as_str()?.parse().ok()
 }
 
-/// A checkpoint that cannot be removed costs space, not truth.
+/// A checkpoint that cannot be removed costs space, not truth. Its checksum goes last, so that a kill leaves no checkpoint
+/// without one, which would count as damaged.
 pub(super) fn remove(path: &Path) {
-    let _ = fs::remove_file(checksum_path(path));
-    let _ = fs::remove_file(path);
+    if fs::remove_file(path).is_ok() {
+        let _ = fs::remove_file(checksum_path(path));
+    }
 }
 
 pub(super) fn read(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
@@ -48,7 +58,7 @@ pub(super) fn read(path: &Path, device: &Device) -> Result<Checkpoint, Checkpoin
         }
         Err(error) => return Err(io_error(error)),
     };
-    let found = hex(&Sha256::digest(&bytes));
+    let found = sha256(&bytes);
     if expected.trim() != found {
         return Err(damaged(format!("its SHA-256 is {found}, written was {}", expected.trim())));
     }
@@ -79,27 +89,4 @@ pub(super) fn read(path: &Path, device: &Device) -> Result<Checkpoint, Checkpoin
 
 pub(super) fn checksum_path(path: &Path) -> PathBuf {
     path.with_extension("sha256")
-}
-
-/// Writes through a temporary name, so that the final name only ever holds whole content.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let result = (|| {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    result
-}
-
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -9,11 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use sha2::{Digest, Sha256};
 
 pub use self::error::CheckpointError;
-pub(crate) use self::file::write_synced;
-use self::file::{SCORE, checksum_path, hex, read, remove, score_of, step_of, sync_folder};
+use self::file::{SCORE, age_of, checksum_path, read, remove, score_of, step_of};
+use super::disk::{put_in_place, remove_temporaries, sha256, sync_folder, write_synced, write_temporary};
 
 /// How many checkpoints of a stage are kept unless it says otherwise: the newest, and the one before in case the newest turns
 /// out damaged.
@@ -150,20 +149,26 @@ impl Checkpoints {
             .flat_map(|(group, tensors)| tensors.iter().map(move |(name, tensor)| (format!("{group}/{name}"), tensor)));
         let bytes = safetensors::serialize(tensors, Some(metadata))
             .map_err(|error| CheckpointError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        let checksum = hex(&Sha256::digest(&bytes));
-        // The checksum goes first: a data file under its final name always has its checksum beside it.
-        write_synced(&checksum_path(&path), checksum.as_bytes()).map_err(io_error)?;
-        write_synced(&path, &bytes).map_err(io_error)?;
+        // The checksum gets its name first, so that a checkpoint always has one; but only when the whole checkpoint is on disk,
+        // so that a full disk never leaves a new checksum beside an old checkpoint.
+        let temporary = write_temporary(&path, &bytes).map_err(io_error)?;
+        write_synced(&checksum_path(&path), sha256(&bytes).as_bytes())
+            .inspect_err(|_| drop(fs::remove_file(&temporary)))
+            .map_err(io_error)?;
+        put_in_place(&temporary, &path).map_err(io_error)?;
         sync_folder(&self.folder).map_err(io_error)?;
         Ok(path)
     }
 
-    /// Removes all but the newest; of one step the one that was saved after more returns counts.
+    /// Removes all but the newest, what a killed trainer left half-written, and those from which the stage went back.
     fn remove_old(&self) {
+        remove_temporaries(&self.folder);
         let list = self.list();
-        let of_a_step: Vec<&[PathBuf]> = list.chunk_by(|a, b| step_of(a) == step_of(b)).collect();
-        of_a_step.iter().flat_map(|paths| paths.iter().skip(1)).for_each(|path| remove(path));
-        let newest: Vec<&PathBuf> = of_a_step.iter().filter_map(|paths| paths.first()).collect();
+        let ages: Vec<(u64, u64)> = list.iter().filter_map(|path| age_of(path)).collect();
+        let left = |(turn, step)| ages.iter().any(|(later, reached)| *later > turn && *reached <= step);
+        let (gone, newest): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            list.iter().partition(|path| age_of(path).is_some_and(&left));
+        gone.into_iter().for_each(|path| remove(path));
         let needed: Vec<&PathBuf> = newest
             .iter()
             .copied()
@@ -180,6 +185,7 @@ impl Checkpoints {
     /// [`CheckpointError::OtherRun`] where the newest whole one belongs to other settings, [`CheckpointError::NoneWhole`]
     /// where there are checkpoints and all are damaged, [`CheckpointError::Io`] where one cannot be read at all.
     pub fn latest(&self, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
+        remove_temporaries(&self.folder);
         self.first_whole(self.list(), device)
     }
 
@@ -229,9 +235,13 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// Paths of the checkpoints, newest first.
+    /// Paths of the checkpoints, newest first. One that was saved after more returns is newer whatever its step: a kill before
+    /// those of later steps were removed must not bring them back.
     fn list(&self) -> Vec<PathBuf> {
-        self.named("step-")
+        let mut paths = self.named("step-");
+        paths.retain(|path| age_of(path).is_some());
+        paths.sort_by_key(|path| std::cmp::Reverse(age_of(path)));
+        paths
     }
 
     /// Paths of the files of tensors whose names begin so, last first.
@@ -384,13 +394,40 @@ mod tests {
     }
 
     #[test]
-    fn a_save_that_fails_leaves_the_checkpoint_before() {
+    fn a_kill_between_going_back_and_dropping_later_steps_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Checkpoints::new(folder.path(), "f").going_back_by(5);
+        [5, 10, 13].into_iter().for_each(|step| store.save(checkpoint(step)).unwrap());
+        // What `save_returned` does before it removes step 13, which somebody's stop had saved.
+        let back = Checkpoint { roll_backs: vec![14], returned: true, ..checkpoint(10) };
+        store.write(back, "step-00000010_1", None).unwrap();
+        let newest = store.latest(&Device::Cpu).unwrap().unwrap();
+        assert_eq!((newest.step, newest.returned, newest.roll_backs), (10, true, vec![14]));
+        assert_eq!((store.newest_step(), store.to_go_back_to(&Device::Cpu).unwrap().unwrap().step), (Some(10), 5));
+        store.save(Checkpoint { roll_backs: vec![14], ..checkpoint(15) }).unwrap();
+        let kept = ["step-00000010_1.safetensors", "step-00000015_1.safetensors"];
+        assert_eq!(files(folder.path()), kept, "13 belongs to what the stage went back from");
+    }
+
+    // Everything that is written to /dev/full meets a full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_named_and_leaves_the_checkpoints_before_also_one_of_the_same_name() {
         let folder = tempfile::tempdir().unwrap();
         let store = Checkpoints::new(folder.path(), "f");
         store.save(checkpoint(5)).unwrap();
-        // A folder in the way of the temporary file stands for a disk that refuses.
-        fs::create_dir(folder.path().join("step-00000010.tmp")).unwrap();
-        assert!(matches!(store.save(checkpoint(10)), Err(CheckpointError::Io { .. })));
-        assert_eq!(latest_step(&store), Some(5));
+        for step in [5, 10] {
+            for file in ["safetensors", "sha256"] {
+                let full = folder.path().join(format!("step-{step:08}.{file}.tmp"));
+                std::os::unix::fs::symlink("/dev/full", full).unwrap();
+                let other = Checkpoint { updates: 9, ..checkpoint(step) };
+                let error = store.save(other).unwrap_err().to_string();
+                assert!(
+                    error.contains(&format!("step-{step:08}.safetensors")) && error.contains("free space"),
+                    "{error}"
+                );
+                assert_eq!(latest_step(&store), Some(5));
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::message::{Content, Event};
+use super::disk::named;
 
 /// What the first record of a file says. From version 2 on, session starts count.
 const VERSION: &str = "brain.Event:2";
@@ -31,7 +32,7 @@ impl EventFile {
     pub(super) fn create(folder: &Path, step: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = unused_path(folder);
-        let mut events = Self { file: File::create(&path)?, path };
+        let mut events = Self { file: File::create(&path).map_err(|error| named(&path, &error))?, path };
         events.write(0, Content::Version(VERSION))?;
         events.write(step + 1, Content::SessionStart)?;
         Ok(events)
@@ -56,9 +57,7 @@ impl EventFile {
     fn write(&mut self, step: u64, content: Content<'_>) -> io::Result<()> {
         let event = Event { wall_time: now().as_secs_f64(), step: i64::try_from(step).unwrap_or(i64::MAX), content };
         // One write a record: a reader meets a half record only after a kill, at the end.
-        self.file
-            .write_all(&record::framed(&event.encode()))
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
+        self.file.write_all(&record::framed(&event.encode())).map_err(|error| named(&self.path, &error))
     }
 }
 

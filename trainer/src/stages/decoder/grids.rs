@@ -21,14 +21,14 @@ const BATCH: usize = 8;
 pub(super) struct Grids {
     of_each: usize,
     positions: usize,
-    ids: Vec<u32>,
+    ids: Vec<u16>,
 }
 
 // === impl Grids ===
 
 impl Grids {
     /// The grid `number` of `film`, row by row.
-    pub(super) fn grid(&self, film: usize, number: usize) -> &[u32] {
+    pub(super) fn grid(&self, film: usize, number: usize) -> &[u16] {
         let start = (film * self.of_each + number % self.of_each) * self.positions;
         &self.ids[start..start + self.positions]
     }
@@ -50,14 +50,15 @@ impl Grids {
         };
         if let Some(mut checkpoint) = cached {
             let ids = checkpoint.take("grids").remove("ids").context("the cache of generated grids is empty")?;
-            return Ok(Self { of_each, positions: tokens.positions, ids: ids.flatten_all()?.to_vec1()? });
+            let ids = narrow(&ids.flatten_all()?.to_vec1()?)?;
+            return Ok(Self { of_each, positions: tokens.positions, ids });
         }
         let ids = fill(stage, config, model, tokens)?;
         let tensor = Tensor::from_slice(&ids, (stage.films.len(), of_each, tokens.positions), &Device::Cpu)?;
         let group = BTreeMap::from([("ids".to_owned(), tensor)]);
         let groups = BTreeMap::from([("grids".to_owned(), group)]);
         cache.save(Checkpoint { step: 1, groups, ..Checkpoint::default() })?;
-        Ok(Self { of_each, positions: tokens.positions, ids })
+        Ok(Self { of_each, positions: tokens.positions, ids: narrow(&ids)? })
     }
 }
 
@@ -102,13 +103,18 @@ fn fill(stage: &Stage<'_>, config: &DecoderConfig, model: &Model, tokens: &Token
     Ok(ids)
 }
 
+/// Ids as they are kept: none is above what the token cache allows.
+fn narrow(ids: &[u32]) -> Result<Vec<u16>> {
+    ids.iter().map(|id| u16::try_from(*id).context("a token above 65,535")).collect()
+}
+
 /// A grid of which the share `masked` is hidden, at least one token.
-fn hide(grid: &[u32], seed: u64, place: (usize, u32), masked: f64, model: &Model) -> Vec<u32> {
+fn hide(grid: &[u16], seed: u64, place: (usize, u32), masked: f64, model: &Model) -> Vec<u32> {
     let mut order: Vec<usize> = (0..grid.len()).collect();
     let mut stream = Randomness::new(seed, Purpose::EditMask).stream(place.0 as u64, u64::from(place.1));
     shuffle(&mut stream, &mut order);
     let count = ((grid.len() as f64 * masked).round() as usize).max(1);
-    let mut canvas = grid.to_vec();
+    let mut canvas: Vec<u32> = grid.iter().map(|id| u32::from(*id)).collect();
     for position in order.into_iter().take(count) {
         canvas[position] = model.info().mask_token_id;
     }

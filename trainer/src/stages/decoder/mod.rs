@@ -15,14 +15,14 @@ use raygen_nn::Parameters;
 use self::grids::Grids;
 use super::encode::Tokens;
 use super::picture_loss::{Decoded, LAST_LAYER, PictureLoss, PictureLossConfig};
-use super::tokenizer::{Tokenizer, build, film_tensor, pictures, sum_of_psnr};
-use super::training_loop::{self, Course, StepReport, Trainee, Validation};
+use super::tokenizer::{Tokenizer, build, film_tensor, films_ahead, pictures, pixel_tensor, sum_of_psnr};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::transformer::Trained;
 use super::{Stage, export, fingerprint};
 use crate::config::DecoderConfig;
-use crate::data::FilmOrder;
+use crate::data::{Ahead, FilmOrder};
 use crate::optim::{AdamW, MovingAverage};
-use crate::run::{Checkpoint, write_sheet};
+use crate::run::{Checkpoint, Journal, write_sheet};
 
 /// The stage.
 const NAME: &str = "decoder";
@@ -41,6 +41,8 @@ struct Pupil<'a> {
     tokens: &'a Tokens,
     grids: &'a Grids,
     order: FilmOrder,
+    /// The films of the coming steps, once it steps.
+    coming: Option<Ahead<Vec<f32>>>,
     network: VqGan,
     trained: Vec<(String, Var)>,
     last_layer: Var,
@@ -63,7 +65,7 @@ pub(super) fn train(
 ) -> Result<Option<Tokenizer>> {
     // What the transformer fills in is what users of the bundle would get: it is made by the bundle as it is until now.
     let before = stage.directory.stage(NAME).join(BEFORE);
-    export::export(stage, tokenizer, trained, &before)?;
+    export::export(stage, tokenizer, trained, None, &before)?;
     let bundle = Bundle::open(&before)?;
     let model = Model::load(&bundle, stage.device, DType::F32)?;
     let losses = PictureLossConfig {
@@ -135,6 +137,7 @@ impl<'a> Pupil<'a> {
             tokens,
             grids,
             order: FilmOrder::new(stage.config.seed, stage.films.train.len()),
+            coming: None,
             network,
             last_layer: last_layer.with_context(|| format!("the tokenizer has no tensor {LAST_LAYER}"))?,
             optimiser: AdamW::new(config.optimiser, &trained)?,
@@ -153,9 +156,10 @@ impl<'a> Pupil<'a> {
     }
 
     /// Grids of equal size as ids [count, side, side].
-    fn ids(&self, grids: &[&[u32]]) -> Result<Tensor> {
+    fn ids(&self, grids: &[&[u16]]) -> Result<Tensor> {
         let side = self.tokenizer.config.grid_side();
-        Ok(Tensor::from_vec(grids.concat(), (grids.len(), side, side), self.stage.device)?)
+        let ids: Vec<u32> = grids.iter().flat_map(|grid| grid.iter().map(|id| u32::from(*id))).collect();
+        Ok(Tensor::from_vec(ids, (grids.len(), side, side), self.stage.device)?)
     }
 
     fn films(&self, indices: &[usize]) -> Result<Tensor> {
@@ -163,11 +167,11 @@ impl<'a> Pupil<'a> {
     }
 
     /// Mean PSNR over the validation films of what `network` decodes from the grid of each.
-    fn psnr<'g>(&self, network: &VqGan, grid: impl Fn(usize) -> &'g [u32]) -> Result<f64> {
+    fn psnr<'g>(&self, network: &VqGan, grid: impl Fn(usize) -> &'g [u16]) -> Result<f64> {
         let films = &self.stage.films.val;
         let mut total = 0.0;
         for indices in films.chunks(BATCH) {
-            let grids: Vec<&[u32]> = indices.iter().map(|film| grid(*film)).collect();
+            let grids: Vec<&[u16]> = indices.iter().map(|film| grid(*film)).collect();
             total += sum_of_psnr(&self.films(indices)?, &network.decode(&self.ids(&grids)?)?)?;
         }
         Ok(total / films.len() as f64)
@@ -177,13 +181,20 @@ impl<'a> Pupil<'a> {
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64) -> Result<StepReport> {
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
         let drawn: Vec<(usize, u64)> = self.order.batch(step, self.config.batch);
         let films: Vec<usize> = drawn.iter().map(|(place, _)| self.stage.films.train[*place]).collect();
         let numbers = drawn.iter().map(|(_, epoch)| (epoch % u64::from(self.config.grids)) as usize);
-        let grids: Vec<&[u32]> =
+        let grids: Vec<&[u16]> =
             films.iter().zip(numbers).map(|(film, number)| self.grids.grid(*film, number)).collect();
-        let images = self.films(&films)?;
+        let (stage, batch) = (self.stage, self.config.batch);
+        let coming = match &mut self.coming {
+            Some(coming) => coming,
+            None => self.coming.insert(films_ahead(stage, (step, self.config.steps), batch, 0)?),
+        };
+        let channels = self.tokenizer.config.out_channels;
+        let images =
+            journal.data(|| pixel_tensor(coming.take(step)?, batch, stage.films.side, channels, stage.device))?;
         let codes = self.network.codes(&self.ids(&grids)?)?.detach();
         let maps = self.network.before_last_layer(&codes)?;
         let pictures = self.network.last_layer(&maps)?;
@@ -213,7 +224,7 @@ impl Trainee for Pupil<'_> {
         self.judged = Some(network);
         Ok(Validation {
             watched: vec![generated, own],
-            metrics: vec![("generated_psnr", generated), ("psnr", own)],
+            metrics: named([("generated_psnr", generated), ("psnr", own)]),
             score: generated,
             summary: format!("val PSNR {generated:.2} dB of grids filled in, {own:.2} dB of the films' own"),
         })
@@ -222,7 +233,7 @@ impl Trainee for Pupil<'_> {
     fn draw(&self, step: u64) -> Result<bool> {
         let Some(network) = &self.judged else { return Ok(true) };
         let films: Vec<usize> = self.stage.films.val.iter().copied().take(DRAWN).collect();
-        let grids: Vec<&[u32]> = films.iter().map(|film| self.grids.grid(*film, 0)).collect();
+        let grids: Vec<&[u16]> = films.iter().map(|film| self.grids.grid(*film, 0)).collect();
         let ids = self.ids(&grids)?;
         let rows = [
             ("films".to_owned(), pictures(&self.films(&films)?)?),

@@ -14,13 +14,14 @@ use candle_core::{DType, Device, Tensor};
 use raygen_model::vqgan::{QuantiserKind, VqGan, VqGanConfig};
 
 use self::start::Start;
+pub(crate) use self::start::check as check_tokenizer_start;
 use self::training::Training;
 pub(super) use self::validate::{pictures, sum_of_psnr};
-use super::training_loop::{self, Course, StepReport, Trainee, Validation};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::{Stage, fingerprint};
 use crate::config::RunConfig;
-use crate::data::{FilmOrder, FilmSet, random_shift, shifted};
-use crate::run::Checkpoint;
+use crate::data::{Ahead, FilmOrder, FilmSet, random_shift, shifted};
+use crate::run::{Checkpoint, Journal};
 
 /// The stage.
 const NAME: &str = "tokenizer";
@@ -65,7 +66,8 @@ pub fn network_config(config: &RunConfig) -> VqGanConfig {
 struct Pupil<'a> {
     stage: &'a Stage<'a>,
     training: Training,
-    order: FilmOrder,
+    /// The films of the coming steps, once it steps.
+    films: Option<Ahead<Vec<f32>>>,
     /// What was judged last.
     judged: Option<VqGan>,
 }
@@ -82,8 +84,7 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let digests = [start.as_ref().map(|start| start.digest.as_str()), losses.digest()];
     let identity = identity(stage.config, &stage.films.pixels_fingerprint, digests)?;
     let training = Training::new(stage.config, &shape, start, losses, stage.device)?;
-    let order = FilmOrder::new(stage.config.seed, stage.films.train.len());
-    let mut pupil = Pupil { stage, training, order, judged: None };
+    let mut pupil = Pupil { stage, training, films: None, judged: None };
     let course = Course {
         stage: NAME,
         identity: &identity,
@@ -115,17 +116,29 @@ fn identity(config: &RunConfig, films: &str, files: [Option<&str>; 2]) -> Result
 }
 
 /// Films of a step, shifted, as [batch, channels, side, side] in [-1, 1].
-fn batch(stage: &Stage<'_>, order: &mut FilmOrder, step: u64) -> Result<Tensor> {
+fn batch(stage: &Stage<'_>, films: &mut Ahead<Vec<f32>>, step: u64) -> Result<Tensor> {
     let config = &stage.config.tokenizer;
-    let side = stage.films.side;
-    let mut pixels = Vec::with_capacity(config.batch * side * side);
-    for (place, epoch) in order.batch(step, config.batch) {
-        let film = stage.films.train[place];
-        let shift = random_shift(stage.config.seed, film, epoch, config.shift);
-        shifted(stage.films.pixels(film), side, shift, &mut pixels);
-    }
-    let gray = Tensor::from_vec(pixels, (config.batch, 1, side, side), stage.device)?;
-    in_channels(gray, config.model.image_channels)
+    pixel_tensor(films.take(step)?, config.batch, stage.films.side, config.model.image_channels, stage.device)
+}
+
+/// Loads the films of the steps from `step` up to `end`, `batch` each, and shifts them, ahead of the steps.
+pub(super) fn films_ahead(
+    stage: &Stage<'_>,
+    (step, end): (u64, u64),
+    batch: usize,
+    largest_shift: usize,
+) -> Result<Ahead<Vec<f32>>> {
+    let (seed, side) = (stage.config.seed, stage.films.side);
+    let (train, films) = (stage.films.train.clone(), stage.films.shared_pixels());
+    let mut order = FilmOrder::new(seed, train.len());
+    Ok(Ahead::new(step, end, move |step| {
+        let mut pixels = Vec::with_capacity(batch * side * side);
+        for (place, epoch) in order.batch(step, batch) {
+            let shift = random_shift(seed, train[place], epoch, largest_shift);
+            shifted(&films.film(train[place])?, side, shift, &mut pixels);
+        }
+        Ok(pixels)
+    })?)
 }
 
 /// Gray films [batch, 1, side, side] as a tokenizer of so many channels sees them: all channels alike.
@@ -142,17 +155,34 @@ pub(super) fn build(config: &VqGanConfig, tensors: &BTreeMap<String, Tensor>, de
 pub(super) fn film_tensor(films: &FilmSet, indices: &[usize], channels: usize, device: &Device) -> Result<Tensor> {
     let mut pixels = Vec::with_capacity(indices.len() * films.side * films.side);
     for index in indices {
-        shifted(films.pixels(*index), films.side, (0, 0), &mut pixels);
+        shifted(&films.pixels(*index)?, films.side, (0, 0), &mut pixels);
     }
-    let gray = Tensor::from_vec(pixels, (indices.len(), 1, films.side, films.side), device)?;
-    in_channels(gray, channels)
+    pixel_tensor(pixels, indices.len(), films.side, channels, device)
+}
+
+/// Pixels of gray films, one after another, as [count, channels, side, side].
+pub(super) fn pixel_tensor(
+    pixels: Vec<f32>,
+    count: usize,
+    side: usize,
+    channels: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    in_channels(Tensor::from_vec(pixels, (count, 1, side, side), device)?, channels)
 }
 
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64) -> Result<StepReport> {
-        let images = batch(self.stage, &mut self.order, step)?;
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
+        let films = match &mut self.films {
+            Some(films) => films,
+            None => {
+                let config = &self.stage.config.tokenizer;
+                self.films.insert(films_ahead(self.stage, (step, config.steps), config.batch, config.shift)?)
+            }
+        };
+        let images = journal.data(|| batch(self.stage, films, step))?;
         let losses = self.training.step(&self.stage.config.tokenizer, &images, step, rate)?;
         let mut metrics = vec![
             ("reconstruction", losses.reconstruction),
@@ -170,12 +200,12 @@ impl Trainee for Pupil<'_> {
         self.judged = Some(network);
         Ok(Validation {
             watched: vec![report.psnr],
-            metrics: vec![
+            metrics: named([
                 ("psnr", report.psnr),
                 ("train_psnr", report.train_psnr),
                 ("codes_used", report.codes_used as f64),
                 ("perplexity", report.perplexity),
-            ],
+            ]),
             score: report.psnr,
             summary: format!(
                 "val PSNR {:.2} dB ({:.2} on films it learnt from), {} of {} codes in use, perplexity {:.0}",

@@ -68,7 +68,7 @@ struct PaddedText {
 
 /// One row of a batch.
 struct Row<'b> {
-    grid: &'b [u32],
+    grid: &'b [u16],
     hidden: Vec<bool>,
     text: &'b PaddedText,
     view: Option<View>,
@@ -226,8 +226,9 @@ impl<'a> Batches<'a> {
         let mut text_ids = Vec::with_capacity(count * length);
         let mut text_mask = Vec::with_capacity(count * length);
         for row in rows {
-            targets.extend_from_slice(row.grid);
-            ids.extend(row.grid.iter().zip(&row.hidden).map(|(id, hidden)| if *hidden { self.mask_id } else { *id }));
+            let grid = row.grid.iter().map(|id| u32::from(*id));
+            targets.extend(grid.clone());
+            ids.extend(grid.zip(&row.hidden).map(|(id, hidden)| if *hidden { self.mask_id } else { id }));
             weights.extend(row.hidden.iter().map(|hidden| if *hidden { 1.0f32 } else { 0.0 }));
             text_ids.extend_from_slice(&row.text.ids);
             text_mask.extend_from_slice(&row.text.mask);

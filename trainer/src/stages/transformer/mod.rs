@@ -26,18 +26,18 @@ use self::likeness::code_likeness;
 pub use self::network::{Networks, Shapes};
 pub use self::start::{Starts, TransformerStart};
 pub use self::text::TextStart;
+pub(crate) use self::text::check as check_text_start;
 use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
-use super::{Stage, announce, fingerprint, refuse_fewer_steps};
+use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
+use super::{Stage, fingerprint};
 use crate::config::{ComputeType, RunConfig, TransformerStageConfig};
 use crate::data::{FilmSet, told};
-use crate::optim::{AdamW, MovingAverage, Plateau, learning_rate};
-use crate::run::{Checkpoint, Checkpoints, Guard, Journal, Subject};
+use crate::optim::{AdamW, MovingAverage, Plateau};
+use crate::run::{Checkpoint, Journal};
 
 /// The stage.
 const NAME: &str = "transformer";
-/// Its validation, to the hook of tests.
-const VALIDATION: &str = "transformer validation";
 /// Group of the plateau rule's state in a checkpoint.
 const PLATEAU: &str = "plateau";
 /// The text encoder's table of word pieces: where it stays as it is, a new word is not learnt.
@@ -80,13 +80,24 @@ struct Training {
     likeness: Option<Tensor>,
 }
 
+/// The networks at work.
+struct Pupil<'a> {
+    stage: &'a Stage<'a>,
+    tokenizer: &'a Tokenizer,
+    shapes: &'a Shapes,
+    text: &'a TextTokenizer,
+    batches: Batches<'a>,
+    training: Training,
+    /// What was judged last.
+    judged: Option<Networks>,
+}
+
 /// Trains to the end, or until asked to stop (then `None`).
 ///
 /// # Errors
 /// Where the loss is no number, or a file cannot be written.
 pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Result<Option<Trained>> {
     let config = &stage.config.transformer;
-    let folder = stage.directory.stage(NAME);
     let impressions = stage.films.train.iter().map(|film| stage.films.texts[*film].impression.as_str());
     let words = text::training_words(impressions, config.text.cleaning);
     let starts = Starts::read(stage.config, stage.device)?;
@@ -105,21 +116,7 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
         start.check_codebook(tokenizer)?;
     }
     let identity = identity(stage.config, &tokens.fingerprint, stage.films, &starts)?;
-    let mut checkpoints = Checkpoints::new(&folder, &identity).keeping(config.keep);
-    let mut training = Training::new(stage.config, &shapes, tokenizer, &starts, stage.device)?;
-    let mut guard = Guard::new(NAME, config.safety());
-    if guard.goes_back() {
-        checkpoints = checkpoints.going_back_by(config.cadence.checkpoint_every);
-    }
-    let mut step = match checkpoints.latest(stage.device)? {
-        Some(mut checkpoint) => {
-            guard.restore(&mut checkpoint)?;
-            training.restore(checkpoint)?
-        }
-        None => 0,
-    };
-    refuse_fewer_steps("transformer.steps", step, config.steps)?;
-    announce(NAME, step, config.steps);
+    let training = Training::new(stage.config, &shapes, tokenizer, &starts, stage.device)?;
     if let Some(start) = &starts.text
         && let Some(line) = start.unknown_words(&words, freeze(config)?.holds(WORDS))?
     {
@@ -129,96 +126,23 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     if config.dtype == ComputeType::Bf16 && stage.device.is_cpu() {
         eprintln!("transformer.dtype = \"bf16\" is made for CUDA: on a CPU it is much slower than f32");
     }
-    let mut batches = Batches::new(stage, tokens, &text, &shapes)?;
-    if step < config.steps {
-        if guard.goes_back() && checkpoints.newest().is_none() {
-            checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
-        }
-        let subject = Subject {
-            run: &stage.config.name,
-            stage: NAME,
-            steps: config.steps,
-            films_per_step: config.films_a_step(),
-        };
-        let mut journal = Journal::open(&folder, &subject, step)?;
-        while step < config.steps {
-            let rate = match &training.plateau {
-                Some(plateau) => plateau.learning_rate(),
-                None => learning_rate(&config.optimiser, step, config.steps),
-            } * guard.learning_rate_factor();
-            let (loss, gradient_norm) = training.step(stage.config, &batches.train(step)?, stage.reduce, step, rate)?;
-            let seen = stage.observed(NAME, step, &guard, loss);
-            if let Some(failure) = guard.failure(step, seen, gradient_norm) {
-                step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                continue;
-            }
-            step += 1;
-            journal.step(step, loss);
-            journal.write(
-                step,
-                "train",
-                &[("loss", loss), ("gradient_norm", gradient_norm), ("learning_rate", rate)],
-            )?;
-            if let (Some(epoch), Some(plateau)) = (batches.ended_epoch(step), config.optimiser.plateau) {
-                let masked = batches.validation_once(plateau.masks, epoch)?;
-                let loss = validate::masked_loss(&training.averaged(&shapes)?, &masked)?;
-                if let Some(failure) = Guard::validation_failure(step - 1, &[loss], gradient_norm) {
-                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                    continue;
-                }
-                let rate = training.observe(loss) * guard.learning_rate_factor();
-                journal.write(step, "epoch", &[("validation_loss", loss), ("learning_rate", rate)])?;
-            }
-            if step % config.cadence.validate_every == 0 || step == config.steps {
-                let networks = training.averaged(&shapes)?;
-                let report = validate::validate(&networks, &batches)?;
-                let sheet = folder.join(format!("samples/step-{step:06}.png"));
-                let seen = stage.observed(VALIDATION, step - 1, &guard, report.nll);
-                let mut failure = Guard::validation_failure(step - 1, &[seen, report.nll_without_text], gradient_norm);
-                if failure.is_none() && !validate::draw(&networks, stage, tokenizer, &text, &sheet)? {
-                    failure = Guard::validation_failure(step - 1, &[f64::NAN], gradient_norm);
-                }
-                if let Some(failure) = failure {
-                    step = training.restore(guard.roll_back(&failure, &checkpoints, stage.device)?)?;
-                    checkpoints.save_returned(guard.record(training.checkpoint(step)?)?)?;
-                    journal.rolled_back(step, &failure, guard.learning_rate_factor())?;
-                    continue;
-                }
-                journal.write(
-                    step,
-                    "validate",
-                    &[
-                        ("nll", report.nll),
-                        ("nll_without_text", report.nll_without_text),
-                        ("accuracy", report.accuracy),
-                    ],
-                )?;
-                journal.draw_curves();
-                journal.say(&format!(
-                    "transformer step {step}: val {:.4} nats a masked token, {:.4} without the text, accuracy {:.3}",
-                    report.nll, report.nll_without_text, report.accuracy
-                ));
-                if config.keep_best {
-                    checkpoints.save_best(-report.nll, || guard.record(training.checkpoint(step)?))?;
-                }
-            }
-            let stopping = stage.stop.raised();
-            if step % config.cadence.checkpoint_every == 0 || step == config.steps || stopping {
-                checkpoints.save(guard.record(training.checkpoint(step)?)?)?;
-            }
-            if stopping && step < config.steps {
-                journal.draw_curves();
-                journal.say(&format!("transformer: saved at step {step}; the same command goes on from there"));
-                return Ok(None);
-            }
-        }
+    let batches = Batches::new(stage, tokens, &text, &shapes)?;
+    let mut pupil = Pupil { stage, tokenizer, shapes: &shapes, text: &text, batches, training, judged: None };
+    let course = Course {
+        stage: NAME,
+        identity: &identity,
+        steps: config.steps,
+        films_per_step: config.films_a_step(),
+        cadence: config.cadence,
+        safety: config.safety(),
+        optimiser: config.optimiser,
+    };
+    if training_loop::train(stage, &course, &mut pupil)?.is_none() {
+        return Ok(None);
     }
-    let networks = training.averaged(&shapes)?;
-    let validation = validate::validate(&networks, &batches)?;
+    let networks = pupil.training.averaged(&shapes)?;
+    let validation = validate::validate(&networks, &pupil.batches)?;
+    drop(pupil);
     let (transformer, text_encoder) = networks.tensors();
     Ok(Some(Trained { shapes, text, text_config, transformer, text_encoder, validation }))
 }
@@ -241,6 +165,64 @@ fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) 
     parts.extend((config.transformer.class_balance > 0.0).then_some(labels.as_str()));
     parts.extend(config.transformer.model.views.then_some(views.as_str()));
     Ok(fingerprint(&parts))
+}
+
+// === impl Trainee for Pupil ===
+
+impl Trainee for Pupil<'_> {
+    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
+        let batches = journal.data(|| self.batches.train(step))?;
+        let (loss, gradient_norm) = self.training.step(self.stage.config, &batches, self.stage.reduce, step, rate)?;
+        Ok(StepReport { loss, gradient_norm, metrics: Vec::new() })
+    }
+
+    fn learning_rate(&self) -> Option<f64> {
+        self.training.plateau.as_ref().map(Plateau::learning_rate)
+    }
+
+    fn epoch_loss(&mut self, step: u64) -> Result<Option<f64>> {
+        let plateau = self.stage.config.transformer.optimiser.plateau;
+        let (Some(epoch), Some(plateau)) = (self.batches.ended_epoch(step), plateau) else { return Ok(None) };
+        let masked = self.batches.validation_once(plateau.masks, epoch)?;
+        validate::masked_loss(&self.training.averaged(self.shapes)?, &masked).map(Some)
+    }
+
+    fn observe(&mut self, loss: f64) -> f64 {
+        self.training.observe(loss)
+    }
+
+    fn validate(&mut self) -> Result<Validation> {
+        let networks = self.training.averaged(self.shapes)?;
+        let report = validate::validate(&networks, &self.batches)?;
+        self.judged = Some(networks);
+        Ok(Validation {
+            watched: vec![report.nll, report.nll_without_text],
+            metrics: named([
+                ("nll", report.nll),
+                ("nll_without_text", report.nll_without_text),
+                ("accuracy", report.accuracy),
+            ]),
+            score: -report.nll,
+            summary: format!(
+                "val {:.4} nats a masked token, {:.4} without the text, accuracy {:.3}",
+                report.nll, report.nll_without_text, report.accuracy
+            ),
+        })
+    }
+
+    fn draw(&self, step: u64) -> Result<bool> {
+        let Some(networks) = &self.judged else { return Ok(true) };
+        let sheet = self.stage.directory.stage(NAME).join(format!("samples/step-{step:06}.png"));
+        validate::draw(networks, self.stage, self.tokenizer, self.text, &sheet)
+    }
+
+    fn checkpoint(&self, step: u64) -> Result<Checkpoint> {
+        self.training.checkpoint(step)
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<u64> {
+        self.training.restore(checkpoint)
+    }
 }
 
 // === impl Training ===

@@ -70,29 +70,10 @@ impl TextStart {
     /// # Errors
     /// The bundle is unsound, has no text encoder, one of another shape, or one that reads shorter texts.
     pub(super) fn read(directory: &Path, config: &RunConfig, device: &Device) -> Result<Self> {
-        let named = || format!("{}: the bundle {}", config.text_start_key(), directory.display());
-        let bundle = Bundle::open(directory).with_context(named)?;
-        let Some(found) = &bundle.config().components.text_encoder else { bail!("{} has no text encoder", named()) };
-        let expected = &config.transformer.text;
-        for (key, found, expected) in [
-            ("width", found.hidden_size, expected.width),
-            ("layers", found.num_hidden_layers, expected.layers),
-            ("heads", found.num_attention_heads, expected.heads),
-        ] {
-            if found != expected {
-                bail!("{}: its text encoder has {key} {found}, transformer.text.{key} is {expected}", named());
-            }
-        }
-        if expected.max_tokens > found.max_position_embeddings {
-            bail!(
-                "{}: its text encoder reads {} tokens, transformer.text.max_tokens is {}",
-                named(),
-                found.max_position_embeddings,
-                expected.max_tokens
-            );
-        }
+        let named = || named(directory, config);
+        let (bundle, found) = open(directory, config)?;
         Ok(Self {
-            config: found.clone(),
+            config: found,
             tensors: bundle.tensors(Component::TextEncoder, device, DType::F32).with_context(named)?,
             digest: digest(&bundle).with_context(named)?,
             text: bundle.config().text.clone(),
@@ -100,6 +81,43 @@ impl TextStart {
             tokenizer_json: bundle.file(TOKENIZER_FILE).with_context(named)?.into_owned(),
         })
     }
+}
+
+/// The shape of the text encoder of the bundle `directory`, which must fit `config`; no tensor is read.
+///
+/// # Errors
+/// As [`TextStart::read`].
+pub(crate) fn check(directory: &Path, config: &RunConfig) -> Result<TextEncoderConfig> {
+    open(directory, config).map(|(_, found)| found)
+}
+
+fn open(directory: &Path, config: &RunConfig) -> Result<(Bundle, TextEncoderConfig)> {
+    let named = || named(directory, config);
+    let bundle = Bundle::open(directory).with_context(named)?;
+    let Some(found) = bundle.config().components.text_encoder.clone() else { bail!("{} has no text encoder", named()) };
+    let expected = &config.transformer.text;
+    for (key, found, expected) in [
+        ("width", found.hidden_size, expected.width),
+        ("layers", found.num_hidden_layers, expected.layers),
+        ("heads", found.num_attention_heads, expected.heads),
+    ] {
+        if found != expected {
+            bail!("{}: its text encoder has {key} {found}, transformer.text.{key} is {expected}", named());
+        }
+    }
+    if expected.max_tokens > found.max_position_embeddings {
+        bail!(
+            "{}: its text encoder reads {} tokens, transformer.text.max_tokens is {}",
+            named(),
+            found.max_position_embeddings,
+            expected.max_tokens
+        );
+    }
+    Ok((bundle, found))
+}
+
+fn named(directory: &Path, config: &RunConfig) -> String {
+    format!("{}: the bundle {}", config.text_start_key(), directory.display())
 }
 
 fn digest(bundle: &Bundle) -> Result<String> {

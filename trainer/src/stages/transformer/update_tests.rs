@@ -111,8 +111,9 @@ fn run(folder: &Path, keys: &str, steps: u64, reduce: &dyn Reduce) -> Outcome {
     fs::write(&path, CONFIG.replace("batch = 16\n# here", keys)).unwrap();
     let config = RunConfig::read(&path).unwrap();
     let directory = RunDirectory::open(&folder.join(format!("out-{}", reduce.rank()))).unwrap();
-    let films = FilmSet::load(&config.manifest(), config.data.image_size, &config.data.views).unwrap();
     let (stop, device) = (StopSignal::default(), Device::Cpu);
+    let source = config.film_source(&directory.stage("films")).unwrap();
+    let films = FilmSet::open(&source, &stop).unwrap().unwrap();
     let stage = Stage {
         config: &config,
         films: &films,
@@ -123,7 +124,7 @@ fn run(folder: &Path, keys: &str, steps: u64, reduce: &dyn Reduce) -> Outcome {
         fault: None,
     };
     let tokenizer = untrained(&config, &device).unwrap();
-    let tokens = encode::tokens(&stage, &tokenizer).unwrap();
+    let tokens = encode::tokens(&stage, &tokenizer).unwrap().unwrap();
     let words = ["no", "finding", "stripes"].map(str::to_owned);
     let (_, text) = text::reading(&config, &words, None, false).unwrap();
     let shapes = Shapes::new(&config, &tokenizer.config, text.vocabulary_size());

@@ -17,6 +17,8 @@ pub struct DicomAttributes {
     pub sop_instance_uid: Option<String>,
     /// View Position (0018,5101): AP, PA, LL, RL and others.
     pub view_position: Option<String>,
+    /// Burned In Annotation (0028,0301): YES where words that may tell who the patient is are part of the picture, else NO.
+    pub burned_in_annotation: Option<String>,
 }
 
 /// Reads the attributes of a DICOM file.
@@ -31,5 +33,6 @@ pub fn dicom_attributes(bytes: &[u8]) -> Result<DicomAttributes, ImageError> {
         study_instance_uid: text(tags::STUDY_INSTANCE_UID),
         sop_instance_uid: text(tags::SOP_INSTANCE_UID),
         view_position: text(tags::VIEW_POSITION),
+        burned_in_annotation: text(tags::BURNED_IN_ANNOTATION),
     })
 }

@@ -195,10 +195,12 @@ fn nested(depth: usize) -> Vec<u8> {
 fn attributes_are_read_and_blank_ones_are_none() {
     let object = with_text(film(), tags::PATIENT_ID, VR::LO, "MRN 7 ");
     let object = with_text(object, tags::VIEW_POSITION, VR::CS, "  ");
+    let object = with_text(object, tags::BURNED_IN_ANNOTATION, VR::CS, "YES");
     let bytes = bytes_of(object, uids::IMPLICIT_VR_LITTLE_ENDIAN);
     let attributes = crate::image::dicom_attributes(&bytes).unwrap();
     assert_eq!(attributes.patient_id.as_deref(), Some(b"MRN 7".as_slice()));
     assert_eq!(attributes.sop_instance_uid.as_deref(), Some("2.25.1"));
+    assert_eq!(attributes.burned_in_annotation.as_deref(), Some("YES"));
     assert_eq!((attributes.view_position, attributes.study_instance_uid), (None, None));
     assert!(crate::image::dicom_attributes(b"not DICOM").is_err());
 }

@@ -120,7 +120,7 @@ fn asks_for_a_view(model: &Model) -> Result<(), ModelError> {
 fn guidance_moves_away_from_the_empty_text_of_the_same_view() {
     let model = model_with_views();
     let text = model.tokenize("pleural effusion").unwrap();
-    let params = SamplingParams { step_count: 4, guidance_scale: 3.0, seed: 5, ..SamplingParams::default() };
+    let params = SamplingParams { step_count: 4, guidance_scale: 60.0, seed: 5, ..SamplingParams::default() };
     let tokens = |view, negative: Option<&Condition>| {
         let mut states = [model.empty_state(0)];
         let condition = model.condition_of_view(&text, view).unwrap();

@@ -31,7 +31,7 @@ use super::encode::Tokens;
 use super::tokenizer::Tokenizer;
 use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::{Stage, fingerprint};
-use crate::config::{ComputeType, RunConfig};
+use crate::config::{ComputeType, RunConfig, TransformerStageConfig};
 use crate::data::{FilmSet, told};
 use crate::optim::{AdamW, MovingAverage, Plateau};
 use crate::run::{Checkpoint, Journal};
@@ -40,6 +40,8 @@ use crate::run::{Checkpoint, Journal};
 const NAME: &str = "transformer";
 /// Group of the plateau rule's state in a checkpoint.
 const PLATEAU: &str = "plateau";
+/// The text encoder's table of word pieces: where it stays as it is, a new word is not learnt.
+const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 
 /// What the stage makes.
 pub struct Trained {
@@ -116,7 +118,7 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     let identity = identity(stage.config, &tokens.fingerprint, stage.films, &starts)?;
     let training = Training::new(stage.config, &shapes, tokenizer, &starts, stage.device)?;
     if let Some(start) = &starts.text
-        && let Some(line) = start.unknown_words(&words, config.text.frozen)?
+        && let Some(line) = start.unknown_words(&words, freeze(config)?.holds(WORDS))?
     {
         eprintln!("{line}");
     }
@@ -143,6 +145,11 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
     drop(pupil);
     let (transformer, text_encoder) = networks.tensors();
     Ok(Some(Trained { shapes, text, text_config, transformer, text_encoder, validation }))
+}
+
+/// What stays as it is.
+fn freeze(config: &TransformerStageConfig) -> Result<Freeze> {
+    Freeze::of(config).map_err(|problem| anyhow!("transformer.freeze {problem}"))
 }
 
 /// What makes two runs of this stage the same run.
@@ -223,8 +230,7 @@ impl Trainee for Pupil<'_> {
 impl Training {
     fn new(run: &RunConfig, shapes: &Shapes, tokenizer: &Tokenizer, starts: &Starts, device: &Device) -> Result<Self> {
         let config = &run.transformer;
-        let freeze = Freeze::of(config).map_err(|problem| anyhow!("transformer.freeze {problem}"))?;
-        let networks = Networks::initialised(shapes, starts, &freeze, run.seed, device)?;
+        let networks = Networks::initialised(shapes, starts, &freeze(config)?, run.seed, device)?;
         if config.start_from_codebook && starts.transformer.is_none() {
             networks.start_from_codebook(tokenizer, run.seed)?;
         }

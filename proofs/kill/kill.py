@@ -77,7 +77,7 @@ def disturbed(program: str, config: Path, out: Path, seconds: dict[str, float], 
     kills = {stage: [] for stage in seconds}
     while True:
         trainer = Trainer(program, config, out)
-        planned = {stage: draw.uniform(0, seconds[stage] / 3) for stage in seconds}
+        planned = {stage: draw.uniform(0, seconds[stage] / 6) for stage in seconds}
         while trainer.process.poll() is None:
             stage, since = trainer.stage, trainer.since
             if stage in kills and len(kills[stage]) < KILLS and time.monotonic() - since >= planned[stage]:

@@ -113,9 +113,28 @@ fn a_run_stopped_after_every_step_ends_bit_equal_to_an_undisturbed_one() {
         runs += 1;
         assert!(runs < 20, "the run never ends");
     }
-    assert_eq!(runs, 2 + 1 + 4 + 1, "one step each time: the last step of a stage leads into the next stage");
+    assert_eq!(runs, 2 + 1 + 1 + 4 + 1, "one step each time: the last step of a stage leads into the next stage");
     let sums = |out: &Path| fs::read_to_string(out.join("bundle/SHA256SUMS")).unwrap();
     assert_eq!(sums(&whole), sums(&pieces));
+}
+
+#[test]
+fn more_steps_and_another_note_go_on_and_another_share_of_tokens_is_another_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, out) = (tiny_run(folder.path(), 3), folder.path().join("run"));
+    train(&config, &out, &StopSignal::default());
+    let grids = fs::read(out.join("decoder/grids/step-00000012.safetensors")).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    let longer = text.replacen("steps = 3\nbatch = 3\ngrids", "steps = 5\nbatch = 3\ngrids", 1);
+    let longer = longer.replacen("notes = \"\"", "notes = \"Longer.\"", 1);
+    assert_ne!(text, longer);
+    fs::write(&config, &longer).unwrap();
+    assert_eq!(train(&config, &out, &StopSignal::default()), Outcome::Done);
+    assert_eq!(fs::read(out.join("decoder/grids/step-00000012.safetensors")).unwrap(), grids);
+    assert!(out.join("decoder/step-00000005.safetensors").exists());
+    fs::write(&config, longer.replacen("masked = 0.4", "masked = 0.6", 1)).unwrap();
+    let error = stages::run(&RunConfig::read(&config).unwrap(), &out, &Device::Cpu, &StopSignal::default());
+    assert!(format!("{:#}", error.unwrap_err()).contains("stage decoder"));
 }
 
 #[test]

@@ -59,6 +59,19 @@ pub enum View {
     Lateral,
 }
 
+impl View {
+    /// As a manifest writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AP => "AP",
+            Self::PA => "PA",
+            Self::Frontal => "frontal",
+            Self::Lateral => "lateral",
+        }
+    }
+}
+
 impl FromStr for View {
     type Err = String;
 
@@ -107,11 +120,24 @@ pub struct Film {
 }
 
 impl Film {
+    /// Whether it shows a class, as far as anybody knows: `None` where it is uncertain, or nobody labelled it.
+    #[must_use]
+    pub fn shows(&self, class: &str) -> Option<bool> {
+        shows(&self.labels, &self.uncertain, class)
+    }
+
     /// What splits may not share: the patient, or where none is named, the film itself.
     #[must_use]
     pub fn group(&self) -> &str {
         self.patient.as_deref().unwrap_or(&self.id)
     }
+}
+
+/// Whether a film of these labels shows a class, as far as anybody knows: `None` where it is among the `uncertain`, or nobody
+/// labelled it.
+#[must_use]
+pub fn shows(labels: &Labels, uncertain: &[String], class: &str) -> Option<bool> {
+    if uncertain.iter().any(|name| name == class) { None } else { labels.is_positive(class) }
 }
 
 /// A manifest that was read and found consistent.

@@ -19,5 +19,5 @@ mod read;
 mod split;
 
 pub use error::ManifestError;
-pub use film::{Film, Manifest, Split, View};
+pub use film::{Film, Manifest, Split, View, shows};
 pub use labels::{CLASSES, Labels, NO_FINDING};

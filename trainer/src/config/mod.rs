@@ -354,6 +354,44 @@ impl RunConfig {
         self.classifier.as_ref()?.start_from.as_ref().map(|bundle| self.folder.join(bundle))
     }
 
+    /// Names every file and bundle that the run starts from by its path from the root of the file system.
+    ///
+    /// # Errors
+    /// Where the system cannot tell the working directory.
+    pub(crate) fn make_files_absolute(&mut self) -> std::io::Result<()> {
+        let folder = self.folder.clone();
+        let perceptual =
+            [self.tokenizer.perceptual.as_mut(), self.decoder.as_mut().and_then(|decoder| decoder.perceptual.as_mut())];
+        let files = perceptual.into_iter().flatten().flat_map(|loss| [Some(&mut loss.features), loss.linear.as_mut()]);
+        let bundles = [
+            self.tokenizer.start_from.as_mut(),
+            self.transformer.start_from.as_mut(),
+            self.transformer.text.start_from.as_mut(),
+            self.classifier.as_mut().and_then(|classifier| classifier.start_from.as_mut()),
+        ];
+        for path in files.chain(bundles).flatten() {
+            *path = std::path::absolute(folder.join(&*path))?;
+        }
+        Ok(())
+    }
+
+    /// Files and bundles that a later stage reads, each with its key: what is not there should be told before the first stage.
+    pub(crate) fn files_of_later_stages(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut files: Vec<(&'static str, Option<PathBuf>)> = vec![
+            ("transformer.start_from", self.transformer_start()),
+            (
+                "transformer.text.start_from",
+                self.transformer.text.start_from.as_ref().map(|path| self.folder.join(path)),
+            ),
+            ("classifier.start_from", self.classifier_start()),
+        ];
+        if let Some(perceptual) = self.decoder_perceptual() {
+            files.push(("decoder.perceptual.features", Some(perceptual.features)));
+            files.push(("decoder.perceptual.linear", perceptual.linear));
+        }
+        files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect()
+    }
+
     /// Where the manifest lies.
     #[must_use]
     pub fn manifest(&self) -> PathBuf {

@@ -57,17 +57,8 @@ impl From<ViewChoice> for Written {
         match choice {
             ViewChoice::Frontal => Self::Word("frontal".to_owned()),
             ViewChoice::All => Self::Word("all".to_owned()),
-            ViewChoice::These(views) => Self::List(views.into_iter().map(|view| name(view).to_owned()).collect()),
+            ViewChoice::These(views) => Self::List(views.into_iter().map(|view| view.name().to_owned()).collect()),
         }
-    }
-}
-
-fn name(view: View) -> &'static str {
-    match view {
-        View::AP => "AP",
-        View::PA => "PA",
-        View::Frontal => "frontal",
-        View::Lateral => "lateral",
     }
 }
 

@@ -66,7 +66,7 @@ impl Classifier {
         let places: Vec<usize> = (0..set.len()).collect();
         for places in places.chunks(BATCH) {
             let rows: Vec<Vec<f32>> =
-                places.par_iter().map(|place| Ok(config.pixels(&set.picture(*place))?)).collect::<Result<_>>()?;
+                places.par_iter().map(|place| Ok(config.pixels(&set.picture(*place)?)?)).collect::<Result<_>>()?;
             let shape = (places.len(), config.in_channels, config.image_size, config.image_size);
             let images = Tensor::from_vec(rows.concat(), shape, &self.device)?;
             let seen = self.network.features(&images)?;

@@ -11,6 +11,7 @@ use raygen_eval::statistics::{Bootstrap, Interval, Units};
 use raygen_eval::{Features, GrayImage, MS_SSIM_SMALLEST_SIDE, Measurement, Metric};
 
 use raygen_manifest::View;
+use raygen_model::image::Picture;
 
 use super::extract::{Classifier, Seen};
 use super::pictures::PictureSet;
@@ -32,7 +33,8 @@ pub(super) fn distances(
     let samples = of.count().min(to.count()) as u64;
     let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
     let mut numbers = vec![frechet(of, to, "generated pictures against real films", seed)];
-    let kernel_protocol = "unbiased, polynomial kernel of degree 3, all samples";
+    let kernel_protocol =
+        "unbiased, polynomial kernel of degree 3, all samples, intervals as if samples were independent";
     let from =
         |numbers: &mut Vec<Measurement>, metric: Metric, protocol: String, value: Result<(f64, Option<Interval>)>| {
             let number = match value {
@@ -48,22 +50,23 @@ pub(super) fn distances(
         format!("{kernel_protocol}; generated pictures against real films"),
         kernel.map_err(Into::into),
     );
-    let (one, other) = real_halves(&Units::groups(&real_set.groups()), seed)?;
-    let halves = (to.select(&one)?, to.select(&other)?);
-    let excess = excess_kernel_distance(of, &halves.0, &halves.1).map(|kid| (kid.distance, Some(kid.interval)));
-    from(
-        &mut numbers,
-        Metric::Kid,
-        format!("{kernel_protocol}; beyond real films against real films of other patients"),
-        excess.map_err(Into::into),
-    );
-    let baseline = kernel_distance(&halves.1, &halves.0).map(|kid| (kid.distance, Some(kid.interval)));
-    from(
-        &mut numbers,
-        Metric::Kid,
-        format!("{kernel_protocol}; real films against real films of other patients"),
-        baseline.map_err(Into::into),
-    );
+    let halves = real_halves(&Units::groups(&real_set.groups()), seed).map_err(anyhow::Error::from);
+    let halves = halves.and_then(|(one, other)| Ok((to.select(&one)?, to.select(&other)?)));
+    let beyond = match &halves {
+        Ok((one, other)) => excess_kernel_distance(of, one, other).map_err(anyhow::Error::from),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    };
+    let baseline = match &halves {
+        Ok((one, other)) => kernel_distance(other, one).map_err(anyhow::Error::from),
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    };
+    for (what, kid) in [
+        ("beyond real films against real films of other patients", beyond),
+        ("real films against real films of other patients", baseline),
+    ] {
+        let kid = kid.map(|kid| (kid.distance, Some(kid.interval)));
+        from(&mut numbers, Metric::Kid, format!("{kernel_protocol}; {what}"), kid);
+    }
     let protocol = format!("k-nearest neighbours, k = {DEFAULT_NEIGHBOURS}, Euclidean");
     match neighbour_shares(to, of, DEFAULT_NEIGHBOURS) {
         Ok(shares) => {
@@ -89,7 +92,11 @@ pub(super) fn distances(
 }
 
 fn frechet(of: &Features, to: &Features, what: &str, seed: u64) -> Measurement {
-    let protocol = format!("Fréchet distance, covariance over n - 1, n = {} and {}; {what}", of.count(), to.count());
+    let protocol = format!(
+        "Fréchet distance, covariance over n - 1, interval as if samples were independent, n = {} and {}; {what}",
+        of.count(),
+        to.count()
+    );
     let samples = of.count().min(to.count()) as u64;
     let number = match frechet_distance(of, to) {
         Ok(found) => {
@@ -154,8 +161,8 @@ fn aurocs(
 ) -> Result<Vec<Measurement>> {
     let classes = classifier.classes();
     let labels = places.iter().flat_map(|place| {
-        let labels = &set.items[*place].labels;
-        classes.iter().map(|class| labels.is_positive(class))
+        let item = &set.items[*place];
+        classes.iter().map(|class| item.shows(class))
     });
     let rows = places.iter().flat_map(|place| &seen.probabilities[place * classes.len()..][..classes.len()]);
     let predictions = Predictions::new(classes.to_vec(), rows.copied().collect(), labels.collect())?;
@@ -186,8 +193,9 @@ fn aurocs(
 /// different patients are.
 pub(super) fn likeness(real: &PictureSet, generated: &PictureSet, seed: u64) -> Result<Vec<Measurement>> {
     let bootstrap = Bootstrap { seed, ..Bootstrap::default() };
-    let films = real.images()?;
-    let pictures = generated.images()?;
+    let all = |set: &PictureSet| set.pictures(&(0..set.len()).collect::<Vec<_>>());
+    let (films, pictures) = (all(real)?, all(generated)?);
+    let (films, pictures) = (images(&films)?, images(&pictures)?);
     let prompts = generated.prompts();
     let mut numbers = Vec::new();
     for protocol in [MsSsimProtocol::Published, MsSsimProtocol::FourSamples] {
@@ -220,4 +228,9 @@ pub(super) fn likeness(real: &PictureSet, generated: &PictureSet, seed: u64) -> 
         });
     }
     Ok(numbers)
+}
+
+/// Pictures as metrics read them.
+fn images(pictures: &[Picture]) -> Result<Vec<GrayImage<'_>>> {
+    pictures.iter().map(|p| Ok(GrayImage::new(p.width, p.height, &p.pixels)?)).collect()
 }

@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use raygen_eval::memorisation::{
-    Criteria, FeatureDistance, Memorisation, Nearest, Thumbnails, Verdict, judge, nearest_features, nearest_pixels,
-    nearest_tokens,
+    Criteria, FeatureDistance, Nearest, Thumbnails, Verdict, judge, nearest_features, nearest_pixels, nearest_tokens,
 };
 use raygen_eval::{Features, Measurement, Metric};
 use serde::Serialize;
@@ -85,6 +84,10 @@ impl Space<'_> {
     pub(super) fn judge(&self, sets: &Sets<'_>) -> Result<Found> {
         let (generated, held_out) = self.nearest(sets)?;
         let found = judge(&generated, &held_out, &Criteria::default())?;
+        // The test is of independent pictures: those of one prompt are not, so that one of each counts.
+        let firsts = sets.generated.prompts();
+        let firsts: Vec<Nearest> = firsts.iter().filter_map(|places| Some(generated[*places.first()?])).collect();
+        let tested = judge(&firsts, &held_out, &Criteria::default())?;
         let protocol = format!(
             "share of the pictures nearer to a training film than {:.0} % of {} held-out films are to theirs; {}",
             100.0 * found.expected_share,
@@ -99,11 +102,11 @@ impl Space<'_> {
         );
         Ok(Found {
             space: self.name(),
-            verdict: words(&found),
+            verdict: words(found.copies, tested.verdict),
             copies: found.copies,
             near_share: found.near_share,
             expected_share: found.expected_share,
-            p_value: found.p_value,
+            p_value: tested.p_value,
             suspects: found
                 .suspects
                 .iter()
@@ -121,10 +124,10 @@ impl Space<'_> {
     }
 }
 
-fn words(found: &Memorisation) -> &'static str {
-    match found.verdict {
-        Verdict::Copies => "copies of training films",
-        Verdict::NearerThanReal => "nearer to training films than fresh films are, beyond chance",
+fn words(copies: usize, tested: Verdict) -> &'static str {
+    match tested {
+        _ if copies > 0 => "copies of training films",
+        Verdict::Copies | Verdict::NearerThanReal => "nearer to training films than fresh films are, beyond chance",
         Verdict::NotFound => "no sign of memorisation found",
     }
 }

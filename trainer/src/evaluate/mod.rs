@@ -23,7 +23,6 @@ use raygen_eval::statistics::{Bootstrap, Units};
 use raygen_eval::{GrayImage, Measurement, Metric, psnr_capped};
 use raygen_manifest::Split;
 use raygen_model::bundle::Bundle;
-use raygen_model::image::Picture;
 use raygen_model::model::Model;
 use raygen_model::sampler::SamplingParams;
 
@@ -92,15 +91,18 @@ pub fn evaluate(
     if request.bundles.is_empty() && request.images.is_empty() {
         bail!("nothing to judge: give a bundle, or --images DIR");
     }
+    // What is wrong is said before hours of generating, not after.
+    let classifier = classifier(request, device)?;
+    for split in [request.split, Split::Train] {
+        PictureSet::list(&request.manifest, Some(split), request.image_size)?;
+    }
     let Some(candidates) = candidates(request, &change, device, stop, out)? else { return Ok(false) };
     let side = candidates.first().map_or(request.image_size, |candidate| candidate.set.side);
     if let Some(other) = candidates.iter().find(|candidate| candidate.set.side != side) {
         bail!("{} has pictures of {} px, others of {side} px; judge them one by one", other.name, other.set.side);
     }
-    let held_out = PictureSet::read(&request.manifest, Some(request.split), side)?;
-    let training = PictureSet::read(&request.manifest, Some(Split::Train), side)
-        .context("memorisation needs the training films")?;
-    let classifier = classifier(request, device)?;
+    let held_out = PictureSet::list(&request.manifest, Some(request.split), side)?.hold()?;
+    let training = PictureSet::list(&request.manifest, Some(Split::Train), side)?;
     let look = |set: &PictureSet, what| classifier.as_ref().map(|seer| seer.look(set, what)).transpose();
     let seen = look(&held_out, "films")?;
     let seen_training = look(&training, "training films")?;
@@ -129,9 +131,14 @@ pub fn evaluate(
         if let (Some(model), Some(grids)) = (&candidate.model, &grids) {
             measurements.push(reconstruction(model, grids, &held_out, request.seed)?);
         }
+        // Training films are no measure of how near fresh films are to training films.
+        let fresh = request.split != Split::Train;
         let all = Sets { generated: set, held_out: &held_out, training: &training };
         let features = looked.as_ref().zip(seen.as_ref()).zip(seen_training.as_ref());
-        let found = memorisation(candidate, &all, &thumbnails, grids.as_ref(), features)?;
+        let found = match fresh {
+            true => memorisation(candidate, &all, &thumbnails, grids.as_ref(), features)?,
+            false => Vec::new(),
+        };
         measurements.extend(found.iter().filter_map(|space| space.measurement.clone()));
         let sheets = draw(candidate, &all, &found, out)?;
         sets.push(SetReport {
@@ -142,7 +149,7 @@ pub fn evaluate(
             measurements,
             memorisation: found,
             sheets,
-            notices: notices(set, classifier.is_some()),
+            notices: notices(request, set, &held_out, classifier.is_some()),
         });
     }
     let report = Report {
@@ -180,7 +187,7 @@ fn candidates(
     for path in &request.bundles {
         let bundle = Bundle::open(path)?;
         let name = unique(&candidates, &synthesis::name(&bundle, path));
-        let folder = out.join("sets").join(&name);
+        let folder = out.join("sets").join(file_name(&name));
         let generation = synthesis::Request {
             bundle: path.clone(),
             manifest: request.manifest.clone(),
@@ -231,14 +238,20 @@ fn classifier(request: &Request, device: &Device) -> Result<Option<Classifier>> 
 }
 
 fn thumbnails(set: &PictureSet) -> Result<Thumbnails> {
-    Ok(Thumbnails::new(&set.images()?))
+    let mut thumbnails = Thumbnails::default();
+    for places in (0..set.len()).collect::<Vec<_>>().chunks(BATCH) {
+        for picture in set.pictures(places)? {
+            thumbnails.push(&GrayImage::new(picture.width, picture.height, &picture.pixels)?);
+        }
+    }
+    Ok(thumbnails)
 }
 
 fn real_grids(model: &Model, held_out: &PictureSet, training: &PictureSet) -> Result<RealGrids> {
     let encode = |set: &PictureSet| -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(set.len() * model.info().positions());
         for places in (0..set.len()).collect::<Vec<_>>().chunks(BATCH) {
-            let pictures: Vec<Picture> = places.iter().map(|place| set.picture(*place)).collect();
+            let pictures = set.pictures(places)?;
             ids.extend(model.encode(&pictures.iter().collect::<Vec<_>>())?.concat());
         }
         Ok(ids)
@@ -252,7 +265,8 @@ fn reconstruction(model: &Model, grids: &RealGrids, films: &PictureSet, seed: u6
     let all: Vec<&[u32]> = grids.held_out.chunks_exact(grids.positions).collect();
     for (batch, grids) in all.chunks(BATCH).enumerate() {
         for (place, picture) in model.decode(grids)?.into_iter().enumerate() {
-            let film = GrayImage::new(films.side, films.side, films.pixels(batch * BATCH + place))?;
+            let film = films.picture(batch * BATCH + place)?;
+            let film = GrayImage::new(film.width, film.height, &film.pixels)?;
             values.push(psnr_capped(&film, &GrayImage::new(picture.width, picture.height, &picture.pixels)?)?);
         }
     }
@@ -293,7 +307,7 @@ fn memorisation(
 
 fn draw(candidate: &Candidate, sets: &Sets<'_>, found: &[Found], out: &Path) -> Result<Vec<Sheet>> {
     let mut drawn = Vec::new();
-    let file = |kind: &str| format!("sheets/{}-{kind}.png", candidate.name.replace(['/', '\\'], "_"));
+    let file = |kind: &str| format!("sheets/{}-{kind}.png", file_name(&candidate.name));
     let classes = file("classes");
     if sheets::classes(sets.held_out, sets.generated, &out.join(&classes))? {
         drawn.push(Sheet { title: "Films and generated pictures of each class", file: classes });
@@ -312,18 +326,31 @@ fn draw(candidate: &Candidate, sets: &Sets<'_>, found: &[Found], out: &Path) -> 
     Ok(drawn)
 }
 
+/// A name as that of a file: one from a bundle may be anything.
+fn file_name(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || " -_()".contains(c) { c } else { '_' };
+    name.chars().map(plain).collect()
+}
+
 /// What a reader of the numbers must know.
-fn notices(set: &PictureSet, classifier: bool) -> Vec<String> {
+fn notices(request: &Request, set: &PictureSet, films: &PictureSet, classifier: bool) -> Vec<String> {
     let mut notices = Vec::new();
+    let mut say = |text: &str| notices.push(text.to_owned());
     if !classifier {
-        notices.push(
-            "No classifier was given: there is no FID, KID, precision, recall or AUROC. Give --classifier BUNDLE."
-                .to_owned(),
-        );
+        say("No classifier was given: there is no FID, KID, precision, recall or AUROC. Give --classifier BUNDLE.");
+    }
+    if request.split == Split::Train {
+        say("The films compared with are those that models learn from: nothing is said of memorisation.");
+    }
+    let prompts = set.items.iter().filter_map(|item| item.prompt.as_deref()).collect::<std::collections::BTreeSet<_>>();
+    if !prompts.is_empty() && prompts.len() < films.len() {
+        let (prompts, films) = (prompts.len(), films.len());
+        say(&format!(
+            "The pictures are of {prompts} films' impressions, the films that they are compared with {films}: distances also tell that."
+        ));
     }
     if set.items.iter().all(|item| item.labels.class_flags().is_none()) {
-        notices
-            .push("The pictures have no labels: what was asked for cannot be compared with what is seen.".to_owned());
+        say("The pictures have no labels: what was asked for cannot be compared with what is seen.");
     }
     notices
 }

@@ -1,9 +1,9 @@
-//! Sets of pictures to be judged: films of a manifest, or pictures from anywhere, all square and of one size.
+//! Sets of pictures to be judged: films of a manifest, or pictures from anywhere, all square and of one size. Small sets are held
+//! in memory, training films are read when they are asked for: archives have hundreds of thousands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use raygen_eval::GrayImage;
 use raygen_manifest::{Film, Labels, Manifest, Split, View};
 use raygen_model::image::{self, DecodeLimits, Picture};
 use rayon::prelude::*;
@@ -18,24 +18,27 @@ pub(super) struct Item {
     pub(super) view: Option<View>,
     pub(super) impression: Option<String>,
     pub(super) labels: Labels,
+    /// Classes of which nobody can say whether it shows them.
+    pub(super) uncertain: Vec<String>,
     /// Of a generated picture the film whose impression it was made from.
     pub(super) prompt: Option<String>,
 }
 
-/// Pictures of one size, in [0, 1].
+/// Pictures of one size.
 #[derive(Debug, Clone)]
 pub(super) struct PictureSet {
     pub(super) side: usize,
     pub(super) items: Vec<Item>,
-    /// Row-major, one picture after another.
-    pixels: Vec<f32>,
+    paths: Vec<PathBuf>,
+    /// 8 bits a pixel, row-major, one picture after another; none where they are read each time.
+    held: Option<Vec<u8>>,
 }
 
 // === impl PictureSet ===
 
 impl PictureSet {
-    /// The frontal films of `split` in `manifest`, or of all splits, as squares of `side` pixels.
-    pub(super) fn read(manifest: &Path, split: Option<Split>, side: usize) -> Result<Self> {
+    /// The frontal films of `split` in `manifest`, or of all splits, as squares of `side` pixels, read when they are asked for.
+    pub(super) fn list(manifest: &Path, split: Option<Split>, side: usize) -> Result<Self> {
         let manifest = Manifest::read(manifest)?;
         let films: Vec<&Film> = manifest
             .films
@@ -47,17 +50,18 @@ impl PictureSet {
             let of = split.map_or_else(String::new, |split| format!(" of split {split}"));
             bail!("{}: no frontal film{of}", manifest.file.display());
         }
-        let pixels: Vec<Vec<f32>> =
-            films.par_iter().map(|film| Ok(decode(&film.path, side)?.pixels)).collect::<Result<_>>()?;
-        let items = films.into_iter().map(Item::of).collect();
-        Ok(Self { side, items, pixels: pixels.concat() })
+        if let Some(film) = films.iter().find(|film| !film.path.is_file()) {
+            bail!("{}, line {}: there is no {}", manifest.file.display(), film.line, film.path.display());
+        }
+        let paths = films.iter().map(|film| film.path.clone()).collect();
+        Ok(Self { side, items: films.into_iter().map(Item::of).collect(), paths, held: None })
     }
 
-    /// The pictures of a folder: those of its `manifest.csv`, or else every picture in it, of which nothing more is known.
+    /// The pictures of a folder, held: those of its `manifest.csv`, or else every picture in it, of which nothing more is known.
     pub(super) fn of_folder(folder: &Path, side: usize) -> Result<Self> {
         let manifest = folder.join("manifest.csv");
         if manifest.is_file() {
-            return Self::read(&manifest, None, side);
+            return Self::list(&manifest, None, side)?.hold();
         }
         let mut paths: Vec<_> = std::fs::read_dir(folder)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>())
@@ -71,35 +75,38 @@ impl PictureSet {
         if paths.is_empty() {
             bail!("{}: neither a manifest.csv nor a picture (.png, .jpg, .dcm)", folder.display());
         }
-        let pixels: Vec<Vec<f32>> =
-            paths.par_iter().map(|path| Ok(decode(path, side)?.pixels)).collect::<Result<_>>()?;
-        let items = paths
-            .iter()
-            .map(|path| {
-                let id = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                Item { group: id.clone(), id, view: None, impression: None, labels: Labels::Unlabelled, prompt: None }
-            })
-            .collect();
-        Ok(Self { side, items, pixels: pixels.concat() })
+        Self { side, items: paths.iter().map(|path| Item::unknown(path)).collect(), paths, held: None }.hold()
+    }
+
+    /// The same in memory.
+    pub(super) fn hold(self) -> Result<Self> {
+        let area = self.side * self.side;
+        let mut held = vec![0u8; self.paths.len() * area];
+        held.par_chunks_mut(area).zip(&self.paths).try_for_each(|(pixels, path)| -> Result<()> {
+            pixels.copy_from_slice(&decode(path, self.side)?.to_u8());
+            Ok(())
+        })?;
+        Ok(Self { held: Some(held), ..self })
     }
 
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Pixels of a picture, row by row.
-    pub(super) fn pixels(&self, index: usize) -> &[f32] {
-        let area = self.side * self.side;
-        &self.pixels[index * area..][..area]
+    /// A picture, its pixels in [0, 1] in steps of 1/255.
+    pub(super) fn picture(&self, index: usize) -> Result<Picture> {
+        let (side, area) = (self.side, self.side * self.side);
+        let bytes = match &self.held {
+            Some(held) => held[index * area..][..area].to_vec(),
+            None => decode(&self.paths[index], side)?.to_u8(),
+        };
+        let pixels = bytes.into_iter().map(|byte| f32::from(byte) / 255.0).collect();
+        Ok(Picture { width: side, height: side, pixels })
     }
 
-    pub(super) fn picture(&self, index: usize) -> Picture {
-        Picture { width: self.side, height: self.side, pixels: self.pixels(index).to_vec() }
-    }
-
-    /// All pictures, as metrics read them.
-    pub(super) fn images(&self) -> Result<Vec<GrayImage<'_>>> {
-        (0..self.len()).map(|index| Ok(GrayImage::new(self.side, self.side, self.pixels(index))?)).collect()
+    /// Pictures at these places.
+    pub(super) fn pictures(&self, places: &[usize]) -> Result<Vec<Picture>> {
+        places.par_iter().map(|place| self.picture(*place)).collect()
     }
 
     /// Whose each picture is.
@@ -127,8 +134,28 @@ impl Item {
             view: film.view,
             impression: film.impression.clone(),
             labels: film.labels.clone(),
+            uncertain: film.uncertain.clone(),
             prompt: film.other.get("prompt_of").cloned(),
         }
+    }
+
+    /// A picture of which nothing is known but its name.
+    fn unknown(path: &Path) -> Self {
+        let id = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self {
+            group: id.clone(),
+            id,
+            view: None,
+            impression: None,
+            labels: Labels::Unlabelled,
+            uncertain: Vec::new(),
+            prompt: None,
+        }
+    }
+
+    /// Whether it shows a class, as far as anybody knows.
+    pub(super) fn shows(&self, class: &str) -> Option<bool> {
+        raygen_manifest::shows(&self.labels, &self.uncertain, class)
     }
 }
 

@@ -22,15 +22,15 @@ pub(super) fn classes(real: &PictureSet, generated: &PictureSet, path: &Path) ->
     for class in CLASSES.into_iter().map(Some).chain([None]) {
         let of = |set: &PictureSet| {
             let wanted = |place: &usize| {
-                let labels = &set.items[*place].labels;
+                let item = &set.items[*place];
                 match class {
-                    Some(class) => labels.is_positive(class) == Some(true),
-                    None => labels.class_flags().is_some_and(|flags| flags.iter().all(|flag| !flag)),
+                    Some(class) => item.shows(class) == Some(true),
+                    None => CLASSES.iter().all(|class| item.shows(class) == Some(false)),
                 }
             };
-            (0..set.len()).filter(wanted).take(COLUMNS).map(|place| set.picture(place)).collect::<Vec<_>>()
+            (0..set.len()).filter(wanted).take(COLUMNS).map(|place| set.picture(place)).collect::<Result<Vec<_>>>()
         };
-        let (films, pictures) = (of(real), of(generated));
+        let (films, pictures) = (of(real)?, of(generated)?);
         let name = class.unwrap_or("none of these");
         if !pictures.is_empty() {
             rows.push((format!("{name}: films"), films));
@@ -86,9 +86,10 @@ fn shade(pixels: &mut [f32], grid: &[u32], mask: u32, (columns, width): (usize, 
 /// The most suspicious pictures above the training films that they are nearest to.
 pub(super) fn suspects(sets: &Sets<'_>, found: &Found, path: &Path) -> Result<()> {
     let pairs: Vec<(usize, usize)> = found.suspects.iter().take(PAIRS).map(|suspect| suspect.places).collect();
+    let (generated, training): (Vec<usize>, Vec<usize>) = pairs.into_iter().unzip();
     let rows = [
-        (format!("generated, nearest by {}", found.space), pairs.iter().map(|p| sets.generated.picture(p.0)).collect()),
-        ("the training films".to_owned(), pairs.iter().map(|p| sets.training.picture(p.1)).collect()),
+        (format!("generated, nearest by {}", found.space), sets.generated.pictures(&generated)?),
+        ("the training films".to_owned(), sets.training.pictures(&training)?),
     ];
     write_sheet(path, &rows, PAIRS)
 }

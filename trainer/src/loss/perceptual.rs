@@ -13,6 +13,8 @@ use raygen_model::import;
 use raygen_model::lpips::{Lpips, unit_length};
 use sha2::{Digest, Sha256};
 
+use crate::run::disk::{hex, sha256};
+
 /// A network, and what tells it from others.
 pub struct Perceptual {
     network: Network,
@@ -23,9 +25,9 @@ pub struct Perceptual {
 /// Whose features are compared.
 enum Network {
     /// A VGG-16, as LPIPS compares them.
-    Lpips(Lpips),
+    Lpips(Box<Lpips>),
     /// A classifier of films: the maps after each of its blocks, compared the same way, each channel counting once.
-    DenseNet(DenseNet),
+    DenseNet(Box<DenseNet>),
 }
 
 // === impl Perceptual ===
@@ -53,8 +55,8 @@ impl Perceptual {
             let mut file = File::open(path).with_context(|| path.display().to_string())?;
             io::copy(&mut file, &mut digest).with_context(|| path.display().to_string())?;
         }
-        let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { network: Network::Lpips(network), digest })
+        let digest = hex(&digest.finalize());
+        Ok(Self { network: Network::Lpips(Box::new(network)), digest })
     }
 
     fn of_bundle(path: &Path, device: &Device) -> Result<Self> {
@@ -62,8 +64,10 @@ impl Perceptual {
         let Some(config) = &bundle.config().components.classifier else { bail!("the bundle has no classifier") };
         let tensors = bundle.tensors(Component::Classifier, device, DType::F32)?.into_iter().collect();
         let network = DenseNet::new(config, VarBuilder::from_tensors(tensors, DType::F32, device))?;
-        let digest = bundle.checksum(&Component::Classifier.file()).unwrap_or_default().to_owned();
-        Ok(Self { network: Network::DenseNet(network), digest })
+        let weights = bundle.checksum(&Component::Classifier.file()).context("SHA256SUMS lists no classifier")?;
+        // How it reads pixels changes what it sees.
+        let digest = sha256(format!("{weights} {}", serde_json::to_string(config)?).as_bytes());
+        Ok(Self { network: Network::DenseNet(Box::new(network)), digest })
     }
 
     /// The mean distance of `ours` to `theirs`, both [batch, channels, height, width] in [-1, 1].
@@ -113,7 +117,7 @@ mod tests {
         DenseNet::new(&config, parameters.builder(DType::F32)).unwrap();
         let tensors = parameters.named().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
         let network = DenseNet::new(&config, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu)).unwrap();
-        Perceptual { network: Network::DenseNet(network), digest: String::new() }
+        Perceptual { network: Network::DenseNet(Box::new(network)), digest: String::new() }
     }
 
     fn picture(phase: f32) -> Vec<f32> {

@@ -7,6 +7,8 @@
 //! left_out.json            films that were left out because they cannot be used, where there are any
 //! tokens/                  the token cache
 //! transformer/             the same
+//! decoder/, classifier/    the same, where there are such stages
+//! films/                   decoded films
 //! classifier/              the same, without samples; where the run has that stage
 //! bundle/                  the exported model
 //! lock                     held while a trainer works here
@@ -66,7 +68,7 @@ impl RunDirectory {
         Ok(Self { root: root.to_owned(), _lock: lock })
     }
 
-    /// Writes down what was asked; the manifest's path from the root of the file system, so that the copy works too.
+    /// Writes down what was asked; paths from the root of the file system, so that the copy works too.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -76,6 +78,7 @@ impl RunDirectory {
         let mut config = config.clone();
         config.data.manifest = std::path::absolute(config.manifest()).map_err(io_error)?;
         config.data.cache = config.film_cache().map(std::path::absolute).transpose().map_err(io_error)?;
+        config.make_files_absolute().map_err(io_error)?;
         write_synced(&path, toml::to_string_pretty(&config)?.as_bytes()).map_err(io_error)
     }
 

@@ -72,6 +72,11 @@ fn run_with(
     stop: &StopSignal,
     fault: Option<&Fault>,
 ) -> Result<Outcome> {
+    for (key, path) in config.files_of_later_stages() {
+        if !path.exists() {
+            bail!("{key}: {} is not there", path.display());
+        }
+    }
     let directory = RunDirectory::open(out)?;
     let Some(films) = FilmSet::open(&config.film_source(&directory.stage("films"))?, stop)? else {
         return Ok(Outcome::Stopped);

@@ -47,6 +47,9 @@ pub(super) struct Decoded<'a> {
     pub(super) pictures: &'a Tensor,
 }
 
+/// Numbers by name.
+type Metrics = Vec<(&'static str, f64)>;
+
 /// What the pictures of a step lost.
 pub(super) struct PictureLosses {
     /// To be sent back through the decoder. With an adversarial loss its value means nothing, its gradient is right.
@@ -56,7 +59,7 @@ pub(super) struct PictureLosses {
     /// The mean absolute difference.
     pub(super) absolute: f64,
     /// Metrics by name, for those losses that a run need not have.
-    pub(super) others: Vec<(&'static str, f64)>,
+    pub(super) others: Metrics,
 }
 
 // === impl PictureLoss ===
@@ -120,7 +123,7 @@ impl PictureLoss {
     }
 
     /// All but the adversarial loss: as a tensor, its mean absolute difference, and the others by name.
-    fn plain(&self, pictures: &Tensor, films: &Tensor) -> Result<(Tensor, f64, Vec<(&'static str, f64)>)> {
+    fn plain(&self, pictures: &Tensor, films: &Tensor) -> Result<(Tensor, f64, Metrics)> {
         let absolute = (pictures - films)?.abs()?.mean_all()?;
         let structure = structure_loss(pictures, films, STRUCTURE_SCALES)?;
         let mut total = (&absolute + (structure * self.structure)?)?;

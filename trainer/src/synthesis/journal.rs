@@ -106,7 +106,9 @@ impl Journal {
     /// Adds a picture, whose file is written already.
     pub(super) fn add(&mut self, grid: Grid) -> Result<()> {
         let line = serde_json::to_string(&grid)?;
-        writeln!(self.file, "{line}").with_context(|| format!("{}: is the disk full?", self.path.display()))?;
+        // In one piece, so that a kill leaves a torn line at most.
+        let written = self.file.write_all(format!("{line}\n").as_bytes());
+        written.map_err(|error| crate::run::disk::named(&self.path, &error))?;
         self.there.insert(grid.picture);
         Ok(())
     }

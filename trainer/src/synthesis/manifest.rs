@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use raygen_manifest::View;
 use raygen_model::model::Model;
 
 use super::{Job, Task};
 use crate::run::write_synced;
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "path",
     "split",
     "patient",
     "view",
     "impression",
     "labels",
+    "uncertain_labels",
     "text_origin",
     "source",
     "licence",
@@ -32,12 +32,7 @@ pub(super) fn write(out: &Path, jobs: &[Job<'_>], task: &Task, model: &Model) ->
     table.write_record(COLUMNS)?;
     for job in jobs {
         let film = job.film;
-        let view = match film.view {
-            Some(View::AP) => "AP",
-            Some(View::PA) => "PA",
-            Some(View::Frontal) => "frontal",
-            Some(View::Lateral) | None => "",
-        };
+        let view = film.view.map_or("", |view| view.name());
         table.write_record([
             &job.path(),
             &job.split.to_string(),
@@ -45,6 +40,7 @@ pub(super) fn write(out: &Path, jobs: &[Job<'_>], task: &Task, model: &Model) ->
             view,
             job.impression,
             &film.labels.names().join(";"),
+            &film.uncertain.join(";"),
             film.text_origin.as_deref().unwrap_or_default(),
             &format!("synthetic: {}", task.model),
             &model.info().licence,

@@ -20,11 +20,11 @@ use raygen_model::image::{BitDepth, ImageFormat, Provenance, encode};
 use raygen_model::model::{Condition, Model, Row};
 use raygen_model::sampler::SamplingParams;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use self::journal::{Grid, Journal};
 use crate::data::told;
-use crate::run::{StageProgress, StopSignal, write_synced};
+use crate::run::disk::sha256;
+use crate::run::{RunDirectory, StageProgress, StopSignal, write_synced};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -118,6 +118,8 @@ pub fn generate(
     if jobs.is_empty() {
         bail!("{}: no film with an impression to generate from", request.manifest.display());
     }
+    // Its lock: two that wrote here at once would spoil each other's files.
+    let _held = RunDirectory::open(out)?;
     fs::create_dir_all(out.join("pictures")).with_context(|| out.display().to_string())?;
     let mut journal = Journal::open(out, &task)?;
     let open: Vec<&Job<'_>> = jobs.iter().filter(|job| !journal.has(&job.path())).collect();
@@ -151,8 +153,10 @@ fn make(model: &Model, jobs: &[&Job<'_>], task: &Task, out: &Path) -> Result<Vec
     let conditions: Vec<Condition> = jobs
         .iter()
         .map(|job| {
-            let view = job.film.view.map(|view| told(Some(view))).filter(|view| model.info().knows_view(*view));
-            Ok(model.condition_of_view(&model.tokenize(job.impression)?, view)?)
+            // As in training: a film of which no view is known stands with the frontal ones.
+            let view = Some(told(job.film.view)).filter(|view| model.info().knows_view(*view));
+            let tokens = model.tokenize(job.impression).with_context(|| format!("film {}", job.film.id))?;
+            Ok(model.condition_of_view(&tokens, view)?)
         })
         .collect::<Result<_>>()?;
     let params: Vec<SamplingParams> =
@@ -207,7 +211,7 @@ pub(crate) fn name(bundle: &Bundle, path: &Path) -> String {
 
 fn digest(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(sha256(&bytes))
 }
 
 // === impl Job ===

@@ -148,10 +148,7 @@ impl Answers {
 
 /// What the manifest says.
 fn said(film: &FilmText, class: &str) -> Answer {
-    if film.uncertain.iter().any(|name| name == class) {
-        return Answer::Unknown;
-    }
-    match film.labels.is_positive(class) {
+    match raygen_manifest::shows(&film.labels, &film.uncertain, class) {
         Some(true) => Answer::Yes,
         Some(false) => Answer::No,
         None => Answer::Unknown,

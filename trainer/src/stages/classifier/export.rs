@@ -51,6 +51,8 @@ fn card(stage: &Stage<'_>, classifier: &Classifier) -> Result<String> {
         writeln!(card, "\n{}", config.export.notes.trim())?;
     }
     write!(card, "\n{}", classifier.card())?;
-    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(config)?)?;
+    let mut run = config.clone();
+    run.data = run.data.identity();
+    writeln!(card, "\n## The run\n\n```toml\n{}```", toml::to_string_pretty(&run)?)?;
     Ok(card)
 }

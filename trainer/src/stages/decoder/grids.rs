@@ -16,6 +16,8 @@ use crate::stages::encode::Tokens;
 
 /// Grids filled in at once.
 const BATCH: usize = 8;
+/// How often the grids are saved while they are made.
+const SAVES: usize = 50;
 
 /// Grids of all films of a run.
 pub(super) struct Grids {
@@ -33,74 +35,89 @@ impl Grids {
         &self.ids[start..start + self.positions]
     }
 
-    /// The grids that `identity` tells from others: read where they were made before.
+    /// The grids that `identity` tells from others, going on where an earlier start stopped; none where it is asked to stop.
     pub(super) fn make(
         stage: &Stage<'_>,
         config: &DecoderConfig,
         model: &Model,
         tokens: &Tokens,
         identity: &str,
-    ) -> Result<Self> {
-        let of_each = config.grids as usize;
-        let cache = Checkpoints::new(&stage.directory.stage("decoder").join("grids"), identity);
-        let cached = match cache.latest(&Device::Cpu) {
-            Ok(cached) => cached,
-            Err(CheckpointError::OtherRun { .. } | CheckpointError::NoneWhole { .. }) => None,
+    ) -> Result<Option<Self>> {
+        let jobs: Vec<(usize, u32)> =
+            (0..stage.films.len()).flat_map(|film| (0..config.grids).map(move |number| (film, number))).collect();
+        let cache = Checkpoints::new(&stage.directory.stage("decoder").join("grids"), identity).keeping(1);
+        let mut ids = match cache.latest(&Device::Cpu) {
+            Ok(None) => Vec::new(),
+            Ok(Some(mut checkpoint)) => {
+                let ids = checkpoint.take("grids").remove("ids").context("the cache of generated grids is empty")?;
+                narrow(&ids.flatten_all()?.to_vec1()?)?
+            }
+            // Grids of another model, or damaged ones: made anew.
+            Err(CheckpointError::OtherRun { .. } | CheckpointError::NoneWhole { .. }) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        if let Some(mut checkpoint) = cached {
-            let ids = checkpoint.take("grids").remove("ids").context("the cache of generated grids is empty")?;
-            let ids = narrow(&ids.flatten_all()?.to_vec1()?)?;
-            return Ok(Self { of_each, positions: tokens.positions, ids });
+        let mut done = ids.len() / tokens.positions;
+        let mut progress = StageProgress::new("decoder: grids", done as u64, jobs.len() as u64, 1);
+        // What is saved is saved whole each time: often enough to lose little, and not more often than that.
+        let every = jobs.len().div_ceil(SAVES).next_multiple_of(BATCH);
+        while done < jobs.len() {
+            let batch = &jobs[done..jobs.len().min(done + BATCH)];
+            ids.extend(narrow(&fill(stage, config, model, tokens, batch)?)?);
+            done += batch.len();
+            progress.step(done as u64, None);
+            let stopping = stage.stop.raised();
+            if done % every == 0 || done == jobs.len() || stopping {
+                let wide: Vec<u32> = ids.iter().map(|id| u32::from(*id)).collect();
+                let group = BTreeMap::from([("ids".to_owned(), Tensor::from_vec(wide, ids.len(), &Device::Cpu)?)]);
+                let groups = BTreeMap::from([("grids".to_owned(), group)]);
+                cache.save(Checkpoint { step: done as u64, groups, ..Checkpoint::default() })?;
+            }
+            if stopping && done < jobs.len() {
+                eprintln!("decoder: {done} of {} grids are there; the same command goes on", jobs.len());
+                return Ok(None);
+            }
         }
-        let ids = fill(stage, config, model, tokens)?;
-        let tensor = Tensor::from_slice(&ids, (stage.films.len(), of_each, tokens.positions), &Device::Cpu)?;
-        let group = BTreeMap::from([("ids".to_owned(), tensor)]);
-        let groups = BTreeMap::from([("grids".to_owned(), group)]);
-        cache.save(Checkpoint { step: 1, groups, ..Checkpoint::default() })?;
-        Ok(Self { of_each, positions: tokens.positions, ids: narrow(&ids)? })
+        Ok(Some(Self { of_each: config.grids as usize, positions: tokens.positions, ids }))
     }
 }
 
-fn fill(stage: &Stage<'_>, config: &DecoderConfig, model: &Model, tokens: &Tokens) -> Result<Vec<u32>> {
-    let jobs: Vec<(usize, u32)> =
-        (0..stage.films.len()).flat_map(|film| (0..config.grids).map(move |number| (film, number))).collect();
+/// The grids of some films and numbers, one after another.
+fn fill(
+    stage: &Stage<'_>,
+    config: &DecoderConfig,
+    model: &Model,
+    tokens: &Tokens,
+    jobs: &[(usize, u32)],
+) -> Result<Vec<u32>> {
     let base =
         SamplingParams { step_count: config.sampling_steps, refinement: 0.0, ..stage.config.export.sampling.clone() };
-    let mut progress = StageProgress::new("decoder: grids", 0, jobs.len() as u64, 1);
-    let mut ids = Vec::with_capacity(jobs.len() * tokens.positions);
-    for (done, jobs) in jobs.chunks(BATCH).enumerate() {
-        let conditions: Vec<Condition> = jobs
-            .iter()
-            .map(|(film, _)| {
-                let film = &stage.films.texts[*film];
-                let view = Some(told(film.view)).filter(|view| model.info().knows_view(*view));
-                Ok(model.condition_of_view(&model.tokenize(&film.impression)?, view)?)
-            })
-            .collect::<Result<_>>()?;
-        let params: Vec<SamplingParams> = jobs
-            .iter()
-            .map(|(film, _)| SamplingParams { seed: stage.config.seed.wrapping_add(*film as u64), ..base.clone() })
-            .collect();
-        let mut states: Vec<SampleState> = jobs
-            .iter()
-            .map(|(film, number)| {
-                let canvas = hide(tokens.grid(*film, 0), stage.config.seed, (*film, *number), config.masked, model);
-                SampleState::from_canvas(canvas, model.info().mask_token_id, *number)
-                    .with_width(model.info().grid_width)
-            })
-            .collect();
-        let mut rows: Vec<Row<'_>> = conditions
-            .iter()
-            .zip(&params)
-            .zip(&mut states)
-            .map(|((condition, params), state)| Row { condition, negative: None, params, state })
-            .collect();
-        model.generate_rows(&mut rows)?;
-        states.into_iter().for_each(|state| ids.extend(state.ids));
-        progress.step((done * BATCH + jobs.len()) as u64, None);
-    }
-    Ok(ids)
+    let conditions: Vec<Condition> = jobs
+        .iter()
+        .map(|(film, _)| {
+            let film = &stage.films.texts[*film];
+            let view = Some(told(film.view)).filter(|view| model.info().knows_view(*view));
+            Ok(model.condition_of_view(&model.tokenize(&film.impression)?, view)?)
+        })
+        .collect::<Result<_>>()?;
+    let params: Vec<SamplingParams> = jobs
+        .iter()
+        .map(|(film, _)| SamplingParams { seed: stage.config.seed.wrapping_add(*film as u64), ..base.clone() })
+        .collect();
+    let mut states: Vec<SampleState> = jobs
+        .iter()
+        .map(|(film, number)| {
+            let canvas = hide(tokens.grid(*film, 0), stage.config.seed, (*film, *number), config.masked, model);
+            SampleState::from_canvas(canvas, model.info().mask_token_id, *number).with_width(model.info().grid_width)
+        })
+        .collect();
+    let mut rows: Vec<Row<'_>> = conditions
+        .iter()
+        .zip(&params)
+        .zip(&mut states)
+        .map(|((condition, params), state)| Row { condition, negative: None, params, state })
+        .collect();
+    model.generate_rows(&mut rows)?;
+    Ok(states.into_iter().flat_map(|state| state.ids).collect())
 }
 
 /// Ids as they are kept: none is above what the token cache allows.

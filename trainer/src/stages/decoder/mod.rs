@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor, Var};
-use raygen_model::bundle::Bundle;
+use raygen_model::bundle::{Bundle, Component, TOKENIZER_FILE};
 use raygen_model::model::Model;
 use raygen_model::vqgan::VqGan;
 use raygen_nn::Parameters;
@@ -79,13 +79,14 @@ pub(super) fn train(
     let seed = stage.config.seed.to_string();
     let films = [stage.films.pixels_fingerprint.as_str(), &stage.films.texts_fingerprint];
     let settings = toml::to_string(&config.identity()).context("settings")?;
-    let digest = bundle.digest();
+    let model_digest = what_generates(&bundle)?;
+    let digest = model_digest.as_str();
     let grids_settings = format!("{} {} {}", config.masked, config.grids, config.sampling_steps);
     let grids = fingerprint(&["grids", &grids_settings, &seed, digest, films[0], films[1], &tokens.fingerprint]);
     let mut parts = vec![NAME, &settings, &seed, digest, films[0], films[1], &tokens.fingerprint];
     parts.extend(losses.digest());
     let identity = fingerprint(&parts);
-    let grids = Grids::make(stage, config, &model, tokens, &grids)?;
+    let Some(grids) = Grids::make(stage, config, &model, tokens, &grids)? else { return Ok(None) };
     drop(model);
     let mut pupil = Pupil::new(stage, config, (tokenizer, tokens, &grids), losses)?;
     let course = Course {
@@ -110,6 +111,20 @@ pub(super) fn train(
         fingerprint: tokenizer.fingerprint.clone(),
         validation_psnr,
     }))
+}
+
+/// Tells models that generate alike from others: their networks and how they are asked, and not what the card says of them.
+fn what_generates(bundle: &Bundle) -> Result<String> {
+    let files = [Component::VqGan, Component::Transformer, Component::TextEncoder].map(|component| component.file());
+    let mut parts = Vec::new();
+    for file in files.iter().map(String::as_str).chain([TOKENIZER_FILE]) {
+        parts.push(bundle.checksum(file).with_context(|| format!("SHA256SUMS lists no {file}"))?.to_owned());
+    }
+    let config = bundle.config();
+    parts.push(serde_json::to_string(&config.components)?);
+    parts.push(serde_json::to_string(&config.text)?);
+    parts.push(serde_json::to_string(&config.sampling)?);
+    Ok(fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>()))
 }
 
 /// Whether a tensor of the tokenizer belongs to what is trained here.

@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let [bundle, generated, films] = arguments.as_slice() else { bail!("usage: recall BUNDLE GENERATED FILMS.csv") };
     let model = Model::load(&Bundle::open(bundle)?, &Device::Cpu, DType::F32)?;
     let grids = synthesis::grids(Path::new(generated))?;
-    let pictures = Manifest::read(&Path::new(generated).join("manifest.csv"))?;
+    let pictures = Manifest::read(Path::new(generated).join("manifest.csv"))?;
     let films: BTreeMap<String, _> =
         Manifest::read(Path::new(films))?.films.into_iter().map(|film| (film.id.clone(), film)).collect();
     let mut shares: Vec<f64> = Vec::new();

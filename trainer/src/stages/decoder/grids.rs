@@ -66,7 +66,7 @@ impl Grids {
             done += batch.len();
             progress.step(done as u64, None);
             let stopping = stage.stop.raised();
-            if done % every == 0 || done == jobs.len() || stopping {
+            if done.is_multiple_of(every) || done == jobs.len() || stopping {
                 let wide: Vec<u32> = ids.iter().map(|id| u32::from(*id)).collect();
                 let group = BTreeMap::from([("ids".to_owned(), Tensor::from_vec(wide, ids.len(), &Device::Cpu)?)]);
                 let groups = BTreeMap::from([("grids".to_owned(), group)]);

@@ -201,7 +201,7 @@ class Networks(nn.Module):
         width = model["width"]
         self.words = nn.Embedding(VOCABULARY, text["width"])
         self.places = nn.Parameter(torch.randn(text["max_tokens"], text["width"]) * 0.02)
-        self.kind = nn.Parameter(torch.randn(text.get("types", 2), text["width"]) * 0.02)
+        self.kind = nn.Parameter(torch.randn(text.get("types", 1), text["width"]) * 0.02)
         self.words_norm = nn.LayerNorm(text["width"], eps=1e-12)
         self.bert = nn.ModuleList(BertLayer(text["width"], text["heads"]) for _ in range(text["layers"]))
         self.tokens = nn.Embedding(codes + 1, width)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use raygen_model::bundle::{Bundle, Component};
 use raygen_trainer::config::RunConfig;
+use raygen_trainer::plan::Plan;
 use raygen_trainer::run::StopSignal;
 use raygen_trainer::stages::{self, Outcome};
 use serde_json::Value;
@@ -135,6 +136,23 @@ fn more_steps_and_another_note_go_on_and_another_share_of_tokens_is_another_run(
     fs::write(&config, longer.replacen("masked = 0.4", "masked = 0.6", 1)).unwrap();
     let error = stages::run(&RunConfig::read(&config).unwrap(), &out, &Device::Cpu, &StopSignal::default());
     assert!(format!("{:#}", error.unwrap_err()).contains("stage decoder"));
+}
+
+#[test]
+fn a_plan_tells_the_stage_its_discriminator_and_that_it_is_not_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RunConfig::read(&tiny_run(folder.path(), 5)).unwrap();
+    let out = folder.path().join("run");
+    let plan = Plan::make(&config, &out, Some(&Device::Cpu)).unwrap();
+    let of = |plan: &Plan| *plan.stages.iter().find(|stage| stage.stage == "decoder").unwrap();
+    let stage = of(&plan);
+    assert_eq!((stage.steps, stage.batch, stage.seconds), (5, 3, None));
+    assert!(plan.seconds.is_some() && plan.to_string().contains("without the stage decoder"), "{plan}");
+    let mut alone = config.clone();
+    alone.decoder.as_mut().unwrap().adversarial = None;
+    let alone = of(&Plan::make(&alone, &out, None).unwrap());
+    assert!(stage.memory.moments > alone.memory.moments && alone.memory.moments > 0);
+    assert!(alone.memory.weights > alone.memory.average, "the encoder stays");
 }
 
 #[test]

@@ -27,6 +27,8 @@ use crate::stages::transformer::{Shapes, check_text_start, vocabulary};
 const FORWARD: f64 = 1.0 / 3.0;
 /// Forward passes over a validation film: four masks, with and without the text.
 const FORWARDS_PER_FILM: f64 = 8.0;
+/// The stage whose time is not told: the grids that it makes first depend on what the transformer has learnt to fill in.
+const DECODER: &str = "decoder";
 /// Bytes of a token, in memory and on disk.
 const TOKEN_BYTES: u64 = 2;
 /// Bytes of a pixel of a film that is ready for a step.
@@ -184,9 +186,29 @@ impl Plan {
             networks: Vec::from(networks),
             ..Self::empty(config, out, &films)
         };
+        plan.add_decoder(config, train);
         plan.add_classifier(config, &films)?;
         plan.measure(config, Some((text_length, shapes.text_encoder.vocab_size)), device)?;
         Ok(plan)
+    }
+
+    /// Adds the stage `decoder`, if the run has it. It trains a part of the tokenizer, on activations of that part: what is told is
+    /// for all of it, rather too much.
+    fn add_decoder(&mut self, config: &RunConfig, train: usize) {
+        let Some(decoder) = &config.decoder else { return };
+        let networks = networks::decoder(config);
+        let activations = memory::tokenizer_activations(config) / config.tokenizer.batch as u64 * decoder.batch as u64;
+        let networks: Vec<&Network> = networks.iter().collect();
+        self.stages.push(StagePlan {
+            stage: DECODER,
+            steps: decoder.steps,
+            batch: decoder.batch,
+            epochs: epochs(decoder.steps, decoder.batch, train),
+            memory: Memory::of(&networks, activations),
+            checkpoint_bytes: Memory::checkpoint(&networks) * kept(decoder.steps, &decoder.safety()),
+            step: None,
+            seconds: None,
+        });
     }
 
     /// Of a run without stages.
@@ -245,6 +267,7 @@ impl Plan {
         for stage in &mut self.stages {
             match (stage.stage, &config.classifier) {
                 ("tokenizer", _) => stage.take(times.tokenizer, &config.tokenizer.cadence, val),
+                (DECODER, _) => {}
                 (classifier::STAGE, Some(config)) => stage.take(times.classifier, &config.cadence, val),
                 _ => stage.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet),
             }
@@ -254,7 +277,8 @@ impl Plan {
             encode.seconds = times.encode.map(|grid| grid.seconds * encode.grids as f64);
         }
         let encode = self.encode.iter().map(|encode| encode.seconds);
-        self.seconds = self.stages.iter().map(|stage| stage.seconds).chain(encode).sum();
+        let timed = self.stages.iter().filter(|stage| stage.stage != DECODER);
+        self.seconds = timed.map(|stage| stage.seconds).chain(encode).sum();
         if self.seconds.is_none() {
             self.not_measured = Some("a step takes too long here to be timed in 20 s".to_owned());
         }

@@ -13,6 +13,7 @@ use raygen_model::vqgan::VqGan;
 use serde::Serialize;
 
 use crate::config::RunConfig;
+use crate::loss::Discriminator;
 use crate::stages::tokenizer::{CODEBOOK, network_config};
 use crate::stages::transformer::{Freeze, Shapes};
 
@@ -55,6 +56,25 @@ pub(super) fn count(config: &RunConfig, shapes: &Shapes) -> Result<[Network; 3]>
         network("transformer", &transformer, &|name| freeze.holds(name), &|name| !shapes.transformer.is_unused(name)),
         network("text encoder", &text, &|name| freeze.holds(name), &|_| true),
     ])
+}
+
+/// What the stage `decoder` has in memory: the tokenizer, of which the decoder learns, and the discriminator where there is one.
+pub(super) fn decoder(config: &RunConfig) -> Vec<Network> {
+    let count = |sizes: Result<BTreeMap<String, u64>>, learns: &dyn Fn(&str) -> bool| {
+        let sizes = sizes.unwrap_or_default();
+        let trained = sizes.iter().filter(|(name, _)| learns(name)).map(|(_, size)| size).sum();
+        Network { name: "decoder", parameters: sizes.values().sum(), trained, averaged: trained, frozen: false }
+    };
+    let tokenizer = tensor_sizes(|vb| VqGan::new(&network_config(config), vb).map(drop).map_err(Into::into));
+    let mut networks = vec![count(tokenizer, &crate::stages::decoder_learns)];
+    if let Some(adversarial) = config.decoder.as_ref().and_then(|decoder| decoder.adversarial.as_ref()) {
+        let channels = config.tokenizer.model.image_channels;
+        let discriminator = tensor_sizes(|vb| {
+            Discriminator::new(channels, adversarial.channels, adversarial.layers, vb).map(drop).map_err(Into::into)
+        });
+        networks.push(count(discriminator, &|_| true));
+    }
+    networks
 }
 
 /// Sizes by tensor name of what a network asks for while it is built.

@@ -67,8 +67,13 @@ impl fmt::Display for Plan {
         match (self.seconds, &self.not_measured) {
             (Some(seconds), _) => writeln!(
                 f,
-                "  in all        about {} on this machine as busy as it is now, steps and validations; measured on noise",
-                time(seconds)
+                "  in all        about {} on this machine as busy as it is now, steps and validations{}; measured on noise",
+                time(seconds),
+                if self.stages.iter().any(|stage| stage.stage == super::DECODER) {
+                    ", without the stage decoder"
+                } else {
+                    ""
+                }
             ),
             (None, Some(reason)) => writeln!(f, "  in all        no time is told: {reason}"),
             (None, None) => Ok(()),

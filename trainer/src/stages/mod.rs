@@ -15,6 +15,7 @@ pub mod transformer;
 #[cfg(test)]
 mod roll_back_tests;
 
+pub(crate) use self::decoder::learns as decoder_learns;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};

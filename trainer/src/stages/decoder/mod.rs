@@ -128,7 +128,7 @@ fn what_generates(bundle: &Bundle) -> Result<String> {
 }
 
 /// Whether a tensor of the tokenizer belongs to what is trained here.
-fn learns(name: &str) -> bool {
+pub(crate) fn learns(name: &str) -> bool {
     name.starts_with("decoder.") || name.starts_with("post_quant_conv.")
 }
 

@@ -126,7 +126,8 @@ impl Space<'_> {
 
 fn words(copies: usize, tested: Verdict) -> &'static str {
     match tested {
-        _ if copies > 0 => "copies of training films",
+        // Not "copies": blurred pictures are near to all films, and only an eye tells one from the other.
+        _ if copies > 0 => "pictures far nearer to a training film than any fresh film is: look at their sheet",
         Verdict::Copies | Verdict::NearerThanReal => "nearer to training films than fresh films are, beyond chance",
         Verdict::NotFound => "no sign of memorisation found",
     }

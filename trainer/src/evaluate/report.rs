@@ -189,7 +189,7 @@ fn memorisation(page: &mut String, found: &[Found]) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    page.push_str("<h3>Memorisation</h3><table><thead><tr><th>In</th><th>Verdict</th><th>Copies</th><th>Near</th><th>Expected</th><th>p</th></tr></thead><tbody>\n");
+    page.push_str("<h3>Memorisation</h3><table><thead><tr><th>In</th><th>Verdict</th><th>Far nearer</th><th>Near</th><th>Expected</th><th>p</th></tr></thead><tbody>\n");
     for space in found {
         writeln!(
             page,
@@ -202,7 +202,7 @@ fn memorisation(page: &mut String, found: &[Found]) -> Result<()> {
             space.p_value
         )?;
     }
-    page.push_str("</tbody></table>\n<p>Near: nearer to a training film than the given share of films that no model saw. Not found is no proof.</p>\n");
+    page.push_str("</tbody></table>\n<p>Near: nearer to a training film than the expected share of films that no model saw; far nearer: below half of that distance, and nearer than any of them. Copies are so, but blurred pictures, which are near to all films, may be too: look at the sheets. Not found is no proof.</p>\n");
     Ok(())
 }
 

@@ -77,7 +77,7 @@ fn the_manifest_says_whose_words_each_picture_was_made_from() {
     let request = Request { samples: 2, limit: Some(1), ..request(folder.path()) };
     let out = folder.path().join("out");
     generate(&request, 3, &out).unwrap();
-    let manifest = Manifest::read(&out.join("manifest.csv")).unwrap();
+    let manifest = Manifest::read(out.join("manifest.csv")).unwrap();
     manifest.check_files().unwrap();
     assert_eq!(manifest.films.len(), 2);
     let film = &manifest.films[1];

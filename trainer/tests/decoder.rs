@@ -148,7 +148,7 @@ fn a_plan_tells_the_stage_its_discriminator_and_that_it_is_not_timed() {
     let stage = of(&plan);
     assert_eq!((stage.steps, stage.batch, stage.seconds), (5, 3, None));
     assert!(plan.seconds.is_some() && plan.to_string().contains("without the stage decoder"), "{plan}");
-    let mut alone = config.clone();
+    let mut alone = config;
     alone.decoder.as_mut().unwrap().adversarial = None;
     let alone = of(&Plan::make(&alone, &out, None).unwrap());
     assert!(stage.memory.moments > alone.memory.moments && alone.memory.moments > 0);

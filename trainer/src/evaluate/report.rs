@@ -230,7 +230,9 @@ fn value(number: &Measurement) -> String {
             format!("{} <small>{} to {}</small>", short(value), short(interval.lower), short(interval.upper))
         }
         (Some(value), None) => short(value),
-        (None, _) => format!("undefined <small>{}</small>", escape(number.undefined_reason().unwrap_or_default())),
+        (None, _) => {
+            format!("undefined <small class=why>{}</small>", escape(number.undefined_reason().unwrap_or_default()))
+        }
     }
 }
 
@@ -253,6 +255,7 @@ main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884; font-variant-numeric: tabular-nums; }
 small { opacity: .75; white-space: nowrap; }
+.why { display: block; max-width: 11rem; white-space: normal; }
 img { max-width: 100%; image-rendering: auto; }
 figure { margin: 1rem 0; }
 .warning { border-left: 3px solid #c60; padding-left: .75rem; }

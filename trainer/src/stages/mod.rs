@@ -26,6 +26,7 @@ use crate::config::RunConfig;
 use crate::data::{FilmSet, OnBadFilms};
 use crate::optim::{Alone, Reduce};
 use crate::run::disk::advised;
+use crate::run::disk::hex;
 use crate::run::{Guard, RunDirectory, StopSignal};
 
 /// What every stage works with.
@@ -176,5 +177,5 @@ fn fingerprint(parts: &[&str]) -> String {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex(&digest.finalize())
 }

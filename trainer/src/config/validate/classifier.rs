@@ -3,23 +3,18 @@
 use raygen_manifest::CLASSES;
 use raygen_model::densenet::PixelScale;
 
-use super::{Problem, optimiser, require, safety, share};
+use super::{Problem, cadence, no_plateau, optimiser, require, safety, share};
 use crate::config::{RunConfig, StorageType};
 
 pub(super) fn validate(run: &RunConfig) -> Result<(), Problem> {
     let Some(config) = &run.classifier else { return Ok(()) };
     let refuse = |key: &str, problem: String| Err((format!("classifier.{key}"), problem));
     require(config.batch, 2, 1 << 20, "classifier.batch", "films, which normalise each other")?;
-    if config.cadence.validate_every == 0 || config.cadence.checkpoint_every == 0 {
-        return refuse("cadence", "needs at least 1 step between two events".to_owned());
-    }
+    cadence("classifier", &config.cadence)?;
     safety("classifier", config.safety())?;
     share("classifier.label_smoothing", config.label_smoothing)?;
     optimiser("classifier", &config.optimiser)?;
-    if config.optimiser.plateau.is_some() {
-        let problem = "is for the stage `transformer`; the classifier's learning rate follows a cosine";
-        return refuse("optimiser.plateau", problem.to_owned());
-    }
+    no_plateau("classifier", &config.optimiser)?;
     if !(config.norm_momentum > 0.0 && config.norm_momentum <= 1.0) {
         return refuse("norm_momentum", format!("must be above 0 and at most 1, is {}", config.norm_momentum));
     }

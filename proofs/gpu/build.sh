@@ -37,6 +37,7 @@ stub cublas cublas cublas libcublas.so.13
 stub cublaslt cublasLt cublasLt libcublasLt.so.13
 stub curand curand curand libcurand.so.10
 stub nvrtc nvrtc nvrtc libnvrtc.so.13
+stub nccl nccl nccl libnccl.so.2
 
 export PATH=$CUDA_HOME/bin:$PATH
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}

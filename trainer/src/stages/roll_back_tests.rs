@@ -70,7 +70,7 @@ const ROLL_BACK: &str = "on_failure = \"roll_back\"";
 const NO_FAULT: &Fault = &|_, _, _| None;
 
 fn train(config: &Path, out: &Path, fault: &Fault, stop: &StopSignal) -> anyhow::Result<Outcome> {
-    run_with(&RunConfig::read(config).unwrap(), out, &Device::Cpu, stop, Some(fault))
+    run_with(&RunConfig::read(config).unwrap(), out, &[Device::Cpu], stop, Some(fault))
 }
 
 fn whole(config: &Path, out: &Path, fault: &Fault) -> anyhow::Result<Outcome> {

@@ -40,6 +40,29 @@ impl Checkpoint {
     pub fn take(&mut self, group: &str) -> BTreeMap<String, Tensor> {
         self.groups.remove(group).unwrap_or_default()
     }
+
+    /// A copy whose tensors are on `device` and share no memory with these.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be copied.
+    pub fn copy_on(&self, device: &Device) -> candle_core::Result<Self> {
+        let copy = |tensor: &Tensor| match tensor.device().same_device(device) {
+            true => tensor.copy(),
+            false => tensor.to_device(device),
+        };
+        let group = |tensors: &BTreeMap<String, Tensor>| {
+            tensors.iter().map(|(name, tensor)| Ok((name.clone(), copy(tensor)?))).collect::<candle_core::Result<_>>()
+        };
+        let groups = self.groups.iter().map(|(name, tensors)| Ok((name.clone(), group(tensors)?)));
+        Ok(Self {
+            step: self.step,
+            updates: self.updates,
+            fingerprint: self.fingerprint.clone(),
+            groups: groups.collect::<candle_core::Result<_>>()?,
+            roll_backs: self.roll_backs.clone(),
+            returned: self.returned,
+        })
+    }
 }
 
 /// The checkpoints in one stage's folder.

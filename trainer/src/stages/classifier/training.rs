@@ -10,7 +10,7 @@ use raygen_nn::{Parameters, binary_cross_entropy};
 use super::batch::Batch;
 use super::start::Start;
 use crate::config::ClassifierConfig;
-use crate::optim::{AdamW, MovingAverage};
+use crate::optim::{AdamW, Gradients, MovingAverage, Reduce};
 use crate::run::Checkpoint;
 
 /// Weights, running statistics, moments and averages.
@@ -59,19 +59,36 @@ impl Training {
         })
     }
 
-    pub(super) fn step(&mut self, config: &ClassifierConfig, batch: &Batch, step: u64, rate: f64) -> Result<Step> {
+    /// One update by the films of this rank and those of the others. Each normalises its own; the running statistics follow those of
+    /// all of them.
+    pub(super) fn step(
+        &mut self,
+        config: &ClassifierConfig,
+        batch: &Batch,
+        reduce: &dyn Reduce,
+        step: u64,
+        rate: f64,
+    ) -> Result<Step> {
         let (logits, statistics) = self.network.logits(&batch.images)?;
-        let loss = binary_cross_entropy(&logits, &batch.targets, &batch.weights)?;
-        let report = self.optimiser.step(&self.trained, &loss.backward()?, rate)?;
+        let mean = binary_cross_entropy(&logits, &batch.targets, &batch.weights)?;
+        // The mean of a rank is over the answers to its own films: of those of the step it has this share.
+        let loss = if reduce.ranks() == 1 { mean } else { (mean * share(batch, reduce)?)? };
+        let gradients = reduce.sum_gradients(Gradients::of(&self.trained, &loss.backward()?))?;
+        let report = self.optimiser.update(&self.trained, &gradients, rate)?;
         if report.without_gradient > 0 {
             bail!("{} tensors of the classifier got no gradient: it would not learn", report.without_gradient);
         }
+        let statistics = match reduce.ranks() {
+            1 => statistics,
+            ranks => statistics.pooled(ranks, |tensors| -> Result<_> {
+                Ok(reduce.sum_gradients(tensors.into_iter().collect())?.into_iter().collect())
+            })?,
+        };
         statistics.follow(&self.variables, config.norm_momentum)?;
         self.average.update(&self.variables, step)?;
-        Ok(Step {
-            loss: f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?),
-            gradient_norm: report.gradient_norm,
-        })
+        let loss = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        let loss = reduce.sum_numbers(vec![loss])?.first().copied().unwrap_or(loss);
+        Ok(Step { loss, gradient_norm: report.gradient_norm })
     }
 
     /// What is validated and exported: the averages (without averaging, the weights themselves).
@@ -105,4 +122,12 @@ impl Training {
         self.average.restore(checkpoint.take("average"))?;
         Ok(checkpoint.step)
     }
+}
+
+/// This rank's share of the weights of all answers of a step.
+fn share(batch: &Batch, reduce: &dyn Reduce) -> Result<f64> {
+    let own = f64::from(batch.weights.sum_all()?.to_scalar::<f32>()?);
+    let all = reduce.sum_numbers(vec![own])?.first().copied().unwrap_or(own);
+    // Where no film of any rank has an answer, nothing is lost.
+    Ok(if all > 0.0 { own / all } else { 0.0 })
 }

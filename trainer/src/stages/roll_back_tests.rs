@@ -265,6 +265,38 @@ fn an_update_that_explodes_just_before_a_validation_is_caught_there() {
     }
 }
 
+#[test]
+fn two_ranks_go_back_together_and_one_that_breaks_down_ends_both_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+    let run = |out: &Path, fault: &Fault, stop: &StopSignal| {
+        run_with(&RunConfig::read(&config).unwrap(), out, &[Device::Cpu, Device::Cpu], stop, Some(fault))
+    };
+    let (undivided, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    assert_eq!(run(&undivided, &once, &StopSignal::default()).unwrap(), Outcome::Done);
+    for stage in ["tokenizer", "transformer"] {
+        assert_eq!(lines(&undivided, stage, "roll_back").len(), 1);
+        assert_eq!(lines(&undivided, stage, "train").len(), 6);
+    }
+    // A rank of a panic, and one that alone sees no number: whatever it was doing, the other does not wait for it.
+    let on = |rank: &'static str| move || std::thread::current().name() == Some(rank);
+    let panics: &Fault = &|stage, step, times| {
+        assert!(!(on("rank 1")() && stage == "transformer" && step == 4), "a fault of a test");
+        once(stage, step, times)
+    };
+    let message = format!("{:#}", run(&pieces, panics, &StopSignal::default()).unwrap_err());
+    assert!(message.starts_with("rank 1 of 2: it panicked: a fault of a test"), "{message}");
+    let differs: &Fault = &|stage, step, times| match on("rank 1")() && stage == "transformer" && step == 5 {
+        true => Some(f64::NAN),
+        false => once(stage, step, times),
+    };
+    let message = format!("{:#}", run(&pieces, differs, &StopSignal::default()).unwrap_err());
+    assert!(message.contains("of 2: stage transformer") && message.contains("out of step"), "{message}");
+    // Both were stopped in the middle, and nothing of what was saved is lost.
+    assert_eq!(run(&pieces, &once, &StopSignal::default()).unwrap(), Outcome::Done);
+    assert_eq!(checksums(&undivided), checksums(&pieces));
+}
+
 /// A run of a classifier alone over six films, two of them for validation.
 fn classifier_run(folder: &Path, keys: &str) -> PathBuf {
     let mut manifest = "path,split,labels\n".to_owned();

@@ -26,7 +26,7 @@ impl Gradients {
     /// # Errors
     /// Where a tensor operation fails, or another rank is gone.
     pub fn of_mean(variables: &[(String, Var)], loss: &Tensor, reduce: &dyn Reduce) -> Result<Self, RankError> {
-        let own = |source| RankError::Tensor { rank: reduce.rank(), source };
+        let own = |error| RankError::Tensor { rank: reduce.rank(), error };
         let store = match reduce.ranks() {
             1 => loss.backward(),
             ranks => (loss / ranks as f64).and_then(|share| share.backward()),

@@ -21,8 +21,6 @@ const BUCKET: usize = 8 << 20;
 /// The rank of one GPU.
 pub struct Nccl {
     threads: Threads,
-    /// Number of the GPU.
-    device: usize,
     /// Gone after a failed sum.
     comm: RefCell<Option<Comm>>,
 }
@@ -37,8 +35,8 @@ impl Nccl {
     pub fn join(threads: Threads, device: &Device) -> Result<Self, RankError> {
         let rank = threads.rank();
         let Device::Cuda(cuda) = device else {
-            let source = candle_core::Error::Msg("NCCL is for GPUs, and this rank has none".to_owned());
-            return Err(RankError::Tensor { rank, source });
+            let error = candle_core::Error::Msg("NCCL is for GPUs, and this rank has none".to_owned());
+            return Err(RankError::Tensor { rank, error });
         };
         let stream = cuda.cuda_stream();
         let device = stream.context().ordinal();
@@ -53,11 +51,11 @@ impl Nccl {
             .map_err(|error| refused("joining the other ranks")(reason(&error)))?;
         // Only when all are in: one that was refused is named by this.
         host.gather(vec![()])?;
-        Ok(Self { threads, device, comm: RefCell::new(Some(comm)) })
+        Ok(Self { threads, comm: RefCell::new(Some(comm)) })
     }
 
-    fn tensor(&self, source: candle_core::Error) -> RankError {
-        RankError::Tensor { rank: self.threads.rank(), source }
+    fn tensor(&self, error: candle_core::Error) -> RankError {
+        RankError::Tensor { rank: self.threads.rank(), error }
     }
 
     /// The sum over ranks of tensors that lie one after another in one of f32.

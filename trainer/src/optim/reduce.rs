@@ -12,7 +12,7 @@ use super::Gradients;
 /// What one rank tells the others.
 pub type Word = Arc<dyn Any + Send + Sync>;
 
-/// Why a rank cannot go on with the others.
+/// Why a rank cannot go on with the others. The message has the cause in it.
 #[derive(Debug, thiserror::Error)]
 pub enum RankError {
     /// Another rank is gone; without it there is no step.
@@ -32,12 +32,12 @@ pub enum RankError {
         with: usize,
     },
     /// A sum could not be computed.
-    #[error("rank {rank}: {source}")]
+    #[error("rank {rank}: {error}")]
     Tensor {
         /// The rank that computed.
         rank: usize,
         /// Why not.
-        source: candle_core::Error,
+        error: candle_core::Error,
     },
     /// NCCL, or the driver below it, refused.
     #[error("rank {rank} (cuda:{device}): {doing}: {reason}")]

@@ -58,7 +58,7 @@ impl Reduce for Threads {
         for (rank, word) in self.exchange(Arc::new(gradients))?.iter().enumerate() {
             let of_rank =
                 word.downcast_ref::<Gradients>().ok_or(RankError::OutOfStep { rank, with: self.rank })?.clone();
-            sum = sum.plus(of_rank).map_err(|source| RankError::Tensor { rank: self.rank, source })?;
+            sum = sum.plus(of_rank).map_err(|error| RankError::Tensor { rank: self.rank, error })?;
         }
         Ok(sum)
     }

@@ -265,6 +265,11 @@ fn an_update_that_explodes_just_before_a_validation_is_caught_there() {
     }
 }
 
+/// Whether this is the thread of a rank.
+fn on(rank: &str) -> bool {
+    std::thread::current().name() == Some(rank)
+}
+
 #[test]
 fn two_ranks_go_back_together_and_one_that_breaks_down_ends_both_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -278,15 +283,14 @@ fn two_ranks_go_back_together_and_one_that_breaks_down_ends_both_by_name() {
         assert_eq!(lines(&undivided, stage, "roll_back").len(), 1);
         assert_eq!(lines(&undivided, stage, "train").len(), 6);
     }
-    // A rank of a panic, and one that alone sees no number: whatever it was doing, the other does not wait for it.
-    let on = |rank: &'static str| move || std::thread::current().name() == Some(rank);
+    // A rank that panics, and one that alone sees no number: whatever it was doing, the other does not wait for it.
     let panics: &Fault = &|stage, step, times| {
-        assert!(!(on("rank 1")() && stage == "transformer" && step == 4), "a fault of a test");
+        assert!(!(on("rank 1") && stage == "transformer" && step == 4), "a fault of a test");
         once(stage, step, times)
     };
     let message = format!("{:#}", run(&pieces, panics, &StopSignal::default()).unwrap_err());
     assert!(message.starts_with("rank 1 of 2: it panicked: a fault of a test"), "{message}");
-    let differs: &Fault = &|stage, step, times| match on("rank 1")() && stage == "transformer" && step == 5 {
+    let differs: &Fault = &|stage, step, times| match on("rank 1") && stage == "transformer" && step == 5 {
         true => Some(f64::NAN),
         false => once(stage, step, times),
     };

@@ -153,7 +153,7 @@ impl Checkpoints {
     fn write(&self, mut checkpoint: Checkpoint, name: &str, score: Option<f64>) -> Result<PathBuf, CheckpointError> {
         checkpoint.fingerprint.clone_from(&self.fingerprint);
         let path = self.folder.join(format!("{name}.safetensors"));
-        let io_error = |source| CheckpointError::Io { path: path.clone(), source };
+        let io_error = |error| CheckpointError::Io { path: path.clone(), error };
         fs::create_dir_all(&self.folder).map_err(io_error)?;
         let mut metadata = HashMap::from([
             ("step".to_owned(), checkpoint.step.to_string()),
@@ -247,7 +247,7 @@ impl Checkpoints {
                     eprintln!("{error}; set aside, taking the one before");
                     // Out of the way, so that it neither counts as one of the newest nor is mistaken for one again.
                     let aside = path.with_extension("damaged");
-                    fs::rename(&path, &aside).map_err(|source| CheckpointError::Io { path, source })?;
+                    fs::rename(&path, &aside).map_err(|error| CheckpointError::Io { path, error })?;
                     damaged += 1;
                 }
             }

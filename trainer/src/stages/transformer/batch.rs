@@ -267,7 +267,8 @@ fn order(stage: &Stage<'_>) -> FilmOrder {
     match stage.config.transformer.class_balance {
         0.0 => FilmOrder::new(seed, films.train.len()),
         balance => {
-            let labels = films.train.iter().map(|film| &films.texts[*film].labels);
+            let train = films.train.iter().map(|film| &films.texts[*film]);
+            let labels = train.map(|film| (&film.labels, film.uncertain.as_slice()));
             FilmOrder::weighted(seed, class_weights(labels, balance))
         }
     }

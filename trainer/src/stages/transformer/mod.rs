@@ -169,8 +169,12 @@ fn identity(stage: &Stage<'_>, tokens: &str, starts: &Starts) -> Result<String> 
     // What else of the films is looked at, where it is.
     let train = || films.train.iter().map(|film| &films.texts[*film]);
     let labels = format!("{:?}", train().map(|film| film.labels.class_flags()).collect::<Vec<_>>());
+    // Only where something is: without, the fingerprint is what it always was.
+    let uncertain = format!("{:?}", train().map(|film| &film.uncertain).collect::<Vec<_>>());
+    let doubts = config.transformer.class_balance > 0.0 && train().any(|film| !film.uncertain.is_empty());
     let views = format!("{:?}", films.texts.iter().map(|film| film.view).collect::<Vec<_>>());
     parts.extend((config.transformer.class_balance > 0.0).then_some(labels.as_str()));
+    parts.extend(doubts.then_some(uncertain.as_str()));
     parts.extend(config.transformer.model.views.then_some(views.as_str()));
     Ok(fingerprint(&parts))
 }

@@ -366,3 +366,33 @@ fn a_classifier_goes_back_after_a_failed_step_and_after_a_failed_validation() {
         assert_eq!(checksums(&out), checksums(&pieces), "{name}");
     }
 }
+
+#[test]
+fn the_best_checkpoint_is_what_is_exported_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = classifier_run(folder.path(), "keep_best = true");
+    let (last, best) = (folder.path().join("last"), folder.path().join("best"));
+    whole(&config, &last, NO_FAULT).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[export]", "[export]\nbest = true")).unwrap();
+    whole(&config, &best, NO_FAULT).unwrap();
+    // Of two films the AUROC is the same at both validations: the first counts.
+    let name = checkpoints(&best, "classifier").into_iter().find(|name| name.starts_with("best.")).unwrap();
+    assert_eq!(name, "best.step-00000003.safetensors");
+    let kept = candle_core::safetensors::load(best.join("classifier").join(&name), &Device::Cpu).unwrap();
+    let of =
+        |out: &Path| candle_core::safetensors::load(out.join("bundle/classifier.safetensors"), &Device::Cpu).unwrap();
+    let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (of_last, of_best) = (of(&last), of(&best));
+    let mut differ = 0;
+    for (name, tensor) in &of_best {
+        assert_eq!(values(tensor), values(&kept[&format!("average/{name}")]), "{name}");
+        differ += usize::from(values(tensor) != values(&of_last[name]));
+    }
+    assert!(differ > 0, "the last step has the same weights: the test cannot tell");
+    // Both are the same training, and a finished run gives its best when asked later.
+    whole(&config, &last, NO_FAULT).unwrap();
+    assert_eq!(checksums(&last), checksums(&best));
+    fs::write(&config, text.replace("keep_best = true", "").replace("[export]", "[export]\nbest = true")).unwrap();
+    assert!(RunConfig::read(&config).unwrap_err().to_string().contains("export.best"));
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 
 use super::{Stage, announce, refuse_fewer_steps};
@@ -106,7 +106,7 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
     }
     announce(stage, name, step, course.steps);
     if step == course.steps {
-        return Ok(Some(guard.history()));
+        return hand_on(stage, course, &checkpoints, trainee, guard.history()).map(Some);
     }
     if leads && guard.goes_back() && checkpoints.newest().is_none() {
         checkpoints.save(guard.record(trainee.checkpoint(step)?)?)?;
@@ -186,7 +186,25 @@ pub(super) fn train(stage: &Stage<'_>, course: &Course<'_>, trainee: &mut impl T
             return Ok(None);
         }
     }
-    Ok(Some(guard.history()))
+    hand_on(stage, course, &checkpoints, trainee, guard.history()).map(Some)
+}
+
+/// What is handed on: the trainee as it is, or as it was at its best validation. Which of them belongs to the history.
+fn hand_on(
+    stage: &Stage<'_>,
+    course: &Course<'_>,
+    checkpoints: &Checkpoints,
+    trainee: &mut impl Trainee,
+    history: String,
+) -> Result<String> {
+    if !stage.config.export.best || !course.safety.keep_best {
+        return Ok(history);
+    }
+    let best = read(stage, |device| Ok(checkpoints.best(device)?)).context("export.best")?;
+    let Some(best) = best.filter(|best| best.step < course.steps) else { return Ok(history) };
+    let step = trainee.restore(best)?;
+    stage.notice(&format!("{}: step {step} of {} was the best, and is what is handed on", course.stage, course.steps));
+    Ok(format!("{history}best at {step};"))
 }
 
 /// The checkpoint that rank 0 reads with `read`, on the device of each rank.

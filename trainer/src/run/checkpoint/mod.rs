@@ -138,6 +138,22 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// The checkpoint of the best validation; none where none was saved.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest); a damaged one is not replaced by another.
+    pub fn best(&self, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
+        self.named("best.").into_iter().next().map(|path| self.read_own(path, device)).transpose()
+    }
+
+    fn read_own(&self, path: PathBuf, device: &Device) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = read(&path, device)?;
+        if checkpoint.fingerprint != self.fingerprint {
+            return Err(CheckpointError::OtherRun { path, stage_folder: self.folder.clone() });
+        }
+        Ok(checkpoint)
+    }
+
     /// The file of the newest checkpoint.
     #[must_use]
     pub fn newest(&self) -> Option<PathBuf> {

@@ -54,7 +54,7 @@ impl Bench {
     fn submit(&mut self, generation: Generation) -> Inbox {
         let ticket = self.admission.try_enter(Work::ONE, None, self.now).expect("a place");
         let (outbox, inbox) = outbox::channel(1);
-        self.worker.accept(Command::Generate(Box::new(generation), outbox, ticket), self.now);
+        self.worker.accept(Command::Generate(Box::new(generation), outbox, ticket, tracing::Span::none()), self.now);
         inbox
     }
 
@@ -379,5 +379,5 @@ async fn patches_are_measured_one_decode_a_turn_and_grids_go_out_meanwhile() {
 fn unreachable_command() -> Command {
     let bench = Bench::new(1);
     let ticket = bench.admission.try_enter(Work::ONE, None, bench.now).expect("a place");
-    Command::Generate(Box::new(bench.generation("edema", 1)), outbox::channel(0).0, ticket)
+    Command::Generate(Box::new(bench.generation("edema", 1)), outbox::channel(0).0, ticket, tracing::Span::none())
 }

@@ -271,5 +271,8 @@ impl Worker {
 }
 
 #[cfg(test)]
+#[path = "promise_tests.rs"]
+mod promises;
+#[cfg(test)]
 #[path = "worker_tests.rs"]
 mod tests;

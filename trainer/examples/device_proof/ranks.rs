@@ -24,7 +24,7 @@ pub(super) fn prove(devices: &[Device]) -> Result<usize> {
                 let threads = Threads::new(rank, Arc::clone(&meeting));
                 let meeting = Arc::clone(&meeting);
                 scope.spawn(move || {
-                    let result = on_rank(threads, device);
+                    let result = on_rank(&threads, device);
                     let why = result.as_ref().err().map_or("it is done".to_owned(), |error| format!("{error:#}"));
                     meeting.leave(rank, &why);
                     result
@@ -50,13 +50,13 @@ pub(super) fn prove(devices: &[Device]) -> Result<usize> {
 }
 
 /// The largest error as a share of the largest value, seconds a sum, and the bits of some values of every tensor.
-fn on_rank(threads: Threads, device: &Device) -> Result<(f64, f64, Vec<u32>)> {
+fn on_rank(threads: &Threads, device: &Device) -> Result<(f64, f64, Vec<u32>)> {
     #[cfg(feature = "nccl")]
     if device.is_cuda() {
-        return sums(&raygen_trainer::optim::Nccl::join(threads, device)?, device);
+        return sums(&raygen_trainer::optim::Nccl::join(threads.clone(), device)?, device);
     }
     anyhow::ensure!(device.is_cpu(), "GPUs need a build with the feature `nccl`");
-    sums(&threads, device)
+    sums(threads, device)
 }
 
 fn sums(ranks: &dyn Reduce, device: &Device) -> Result<(f64, f64, Vec<u32>)> {

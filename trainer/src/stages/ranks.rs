@@ -32,7 +32,7 @@ pub(super) fn on_each<T: Send>(
     let run = |rank: usize| -> Result<T> {
         let one = || {
             let threads = Threads::new(rank, Arc::clone(&meeting));
-            work_with(threads, &devices[rank], &work)
+            work_with(&threads, &devices[rank], &work)
         };
         let result = panic::catch_unwind(AssertUnwindSafe(one))
             .unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", message(panic.as_ref()))));
@@ -67,12 +67,12 @@ pub(super) fn on_each<T: Send>(
 }
 
 /// `work` on one of several ranks.
-fn work_with<T>(threads: Threads, device: &Device, work: &impl Fn(&Device, &dyn Reduce) -> Result<T>) -> Result<T> {
+fn work_with<T>(threads: &Threads, device: &Device, work: &impl Fn(&Device, &dyn Reduce) -> Result<T>) -> Result<T> {
     #[cfg(feature = "nccl")]
     if device.is_cuda() {
-        return work(device, &crate::optim::Nccl::join(threads, device)?);
+        return work(device, &crate::optim::Nccl::join(threads.clone(), device)?);
     }
-    work(device, &threads)
+    work(device, threads)
 }
 
 /// Several devices must be of one kind, and each GPU is one rank.

@@ -189,7 +189,7 @@ mod tests {
             });
             threads.map(|thread| thread.join().unwrap()).into()
         });
-        assert_eq!(ranks[0], ranks[1]);
+        assert!(ranks[0] == ranks[1], "the ranks have come apart");
         // Before the first norm nothing depends on how films are cut into batches: its statistics are those of all six.
         let (whole, ..) = after_a_step(&films(0, 6), &Alone);
         let of_one = after_a_step(&films(0, 3), &Alone).0;

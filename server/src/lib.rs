@@ -6,6 +6,7 @@ pub mod api;
 pub mod engine;
 pub mod histogram;
 pub mod http;
+pub mod kserve;
 pub mod metrics;
 pub mod repository;
 pub mod serve;

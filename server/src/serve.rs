@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderName;
+use raygen_proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use raygen_proto::v1::model_service_server::ModelServiceServer;
 use raygen_proto::v1::ray_gen_service_server::RayGenServiceServer;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::api::{Api, DeadlineLayer, TraceLayer};
 use crate::engine::EngineState;
+use crate::kserve::KServe;
 
 /// Services that have a health of their own; "" is the server as a whole.
 const SERVICES: [&str; 3] = ["", "raygen.v1.RayGenService", "raygen.v1.ModelService"];
@@ -85,6 +87,8 @@ pub async fn serve(
         .max_decoding_message_size(options.max_message_bytes)
         .accept_compressed(CompressionEncoding::Gzip);
     let models = ModelServiceServer::new(api.clone()).max_decoding_message_size(options.max_message_bytes);
+    let kserve =
+        GrpcInferenceServiceServer::new(KServe::new(api.clone())).max_decoding_message_size(options.max_message_bytes);
     let (quit, quitting) = oneshot::channel::<()>();
     let router = Server::builder()
         .accept_http1(true)
@@ -100,7 +104,8 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(rpc)
-        .add_service(models);
+        .add_service(models)
+        .add_service(kserve);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         // A sender that is gone means the same as its message.

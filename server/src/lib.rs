@@ -6,6 +6,8 @@ pub mod api;
 pub mod engine;
 pub mod http;
 pub mod repository;
+pub mod security;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;
+pub mod transport;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tonic::Code;
 
+use crate::security::Caller;
+
 /// Calls under way and calls ended.
 #[derive(Debug, Clone)]
 pub struct Calls {
@@ -20,6 +22,8 @@ pub struct Call {
     calls: Calls,
     method: &'static str,
     outcome: Option<Code>,
+    /// Its share of a key's quota, which is free again when the call has ended.
+    caller: Option<Caller>,
 }
 
 /// A request id in use until this is dropped.
@@ -41,7 +45,7 @@ impl Calls {
     /// A call of a method begins.
     pub fn begin(&self, method: &'static str) -> Call {
         self.running.send_modify(|count| *count += 1);
-        Call { calls: self.clone(), method, outcome: None }
+        Call { calls: self.clone(), method, outcome: None, caller: None }
     }
 
     /// Takes a request id; `None` while a call with the same one is running.
@@ -71,6 +75,18 @@ impl Calls {
 // === impl Call ===
 
 impl Call {
+    /// The same call, made by whoever sent the request.
+    #[must_use]
+    pub fn of<T>(mut self, request: &tonic::Request<T>) -> Self {
+        self.caller = request.extensions().get::<Caller>().cloned();
+        self
+    }
+
+    /// The name of the key that it was made with; "" without keys.
+    pub fn owner(&self) -> &str {
+        self.caller.as_ref().map_or("", Caller::name)
+    }
+
     /// The call ended with this code.
     pub fn end(&mut self, code: Code) {
         self.outcome.get_or_insert(code);

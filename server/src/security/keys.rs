@@ -147,7 +147,7 @@ impl Reread for Keys {
         let text = match read(&self.path) {
             Ok(text) => text,
             Err(problem) => {
-                return if std::mem::replace(&mut *seen, [0; 32]) == [0; 32] { Ok(false) } else { Err(problem) };
+                return if std::mem::take(&mut *seen) == [0; 32] { Ok(false) } else { Err(problem) };
             }
         };
         let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();

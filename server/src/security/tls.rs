@@ -89,11 +89,7 @@ impl Reread for Tls {
             Ok(contents) => contents,
             // Gone for the moment of a swap, or for good: said once.
             Err(error) => {
-                return if std::mem::replace(&mut *seen, [0; 32]) == [0; 32] {
-                    Ok(false)
-                } else {
-                    Err(error.to_string())
-                };
+                return if std::mem::take(&mut *seen) == [0; 32] { Ok(false) } else { Err(error.to_string()) };
             }
         };
         let digest = contents.digest();

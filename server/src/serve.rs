@@ -18,7 +18,7 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
-use crate::api::{Api, DeadlineLayer};
+use crate::api::{Api, DeadlineLayer, TraceLayer};
 use crate::engine::EngineState;
 use crate::security::{GuardLayer, Reread, Security, keep_reading};
 use crate::transport::{ActiveLayer, PortLimits, ReceivingLayer, incoming};
@@ -102,6 +102,7 @@ pub async fn serve(
         .layer(ActiveLayer)
         .layer(cors())
         .layer(GrpcWebLayer::new())
+        .layer(TraceLayer)
         .layer(GuardLayer::new(options.security.keys.clone(), api.calls().clone()))
         .layer(ReceivingLayer::new(options.max_message_bytes, &options.port))
         .layer(DeadlineLayer)

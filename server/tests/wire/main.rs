@@ -11,3 +11,4 @@ mod process;
 mod security;
 #[path = "../../../crates/model/tests/tiny/mod.rs"]
 mod tiny;
+mod traces;

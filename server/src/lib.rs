@@ -9,6 +9,8 @@ pub mod http;
 pub mod kserve;
 pub mod metrics;
 pub mod repository;
+pub mod security;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;
+pub mod transport;

@@ -8,6 +8,7 @@ mod encode_and_score;
 mod generate;
 mod lifecycle;
 mod process;
+mod security;
 #[path = "../../../crates/model/tests/tiny/mod.rs"]
 mod tiny;
 mod traces;

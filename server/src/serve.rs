@@ -19,6 +19,7 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::api::{Api, DeadlineLayer};
+use crate::dashboard::DashboardLayer;
 use crate::engine::EngineState;
 
 /// Services that have a health of their own; "" is the server as a whole.
@@ -92,6 +93,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
+        .layer(DashboardLayer::new(api.clone()))
         .layer(cors())
         .layer(GrpcWebLayer::new())
         .layer(DeadlineLayer)

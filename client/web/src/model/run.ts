@@ -34,6 +34,8 @@ export interface Run {
   stepCount: number;
   samples: readonly Sample[];
   dropped: number;
+  /** Milliseconds in the queue, in steps, in the decoder. */
+  took: { queue: number; steps: number; decode: number } | undefined;
   failure: Failure | undefined;
 }
 
@@ -62,6 +64,7 @@ export function begin(id: number, request: GenerateRequest, edit?: Edit): Run {
       grid: undefined,
     })),
     dropped: 0,
+    took: undefined,
     failure: undefined,
   };
 }
@@ -100,7 +103,16 @@ export function apply(run: Run, response: GenerateResponse): Run {
       return { ...run, phase: "running", samples };
     }
     case "summary":
-      return { ...run, phase: "done", dropped: event.value.droppedPreviewCount };
+      return {
+        ...run,
+        phase: "done",
+        dropped: event.value.droppedPreviewCount,
+        took: {
+          queue: milliseconds(event.value.queueDuration),
+          steps: milliseconds(event.value.stepDuration),
+          decode: milliseconds(event.value.decodeDuration),
+        },
+      };
     case undefined:
       return run;
   }
@@ -126,6 +138,10 @@ export function progressOf(run: Run): number {
   const all = run.stepCount * run.samples.length;
   const done = run.samples.reduce((sum, sample) => sum + (sample.film ? run.stepCount : stepsDone(sample)), 0);
   return all === 0 ? 0 : done / all;
+}
+
+function milliseconds(duration: { seconds: bigint; nanos: number } | undefined): number {
+  return duration === undefined ? 0 : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }
 
 function change(samples: readonly Sample[], index: number, how: (sample: Sample) => Sample): readonly Sample[] {

@@ -18,7 +18,9 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 let looking = false;
 let missed = 0;
 let busy = false;
-let last: { status: Status; at: number } | undefined;
+/** Looks of the latest while, which the rates are taken over. */
+let looks: { status: Status; at: number }[] = [];
+const WINDOW = 15_000;
 const lostListeners = new Set<() => void>();
 
 /** Tells when the server is found to be gone while it should be answering. */
@@ -73,9 +75,12 @@ async function look(): Promise<void> {
 
 function found(now: Status): void {
   const at = performance.now();
+  const last = looks.at(-1);
   const restarted = last !== undefined && now.uptime < last.status.uptime;
-  rates.value = last === undefined ? undefined : ratesBetween(last.status, now, at - last.at);
-  last = { status: now, at };
+  if (restarted) looks = [];
+  looks = [...looks.filter((look) => at - look.at <= WINDOW), { status: now, at }];
+  const first = looks[0];
+  rates.value = first === undefined ? undefined : ratesBetween(first.status, now, at - first.at);
   status.value = now;
   missed = 0;
   const back = connection.value !== "connected";

@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { countOf, emptyMask } from "../model/mask";
 import type { Run, Sample } from "../model/run";
 import { downloadProblem, saveDicom, savePng } from "../state/download";
+import { announce } from "../state/announce";
 import { change } from "../state/form";
 import { active, repaint, vary } from "../state/generation";
 import { brushSize, erasing, mask, sampleIndex, sideBySide, stop, strength } from "../state/viewer";
@@ -24,7 +25,10 @@ export function Actions({ run, sample }: Props): JSX.Element {
           Side by side
         </button>
       )}
-      <button type="button" disabled={run.seed === undefined} onClick={() => change("seed", String(run.seed ?? ""))}>
+      <button type="button" disabled={run.seed === undefined} onClick={() => {
+          change("seed", String(run.seed ?? ""));
+          announce("The next pictures take the same seed.");
+        }}>
         Same seed
       </button>
       <span class="joined">

@@ -13,13 +13,15 @@ interface FieldProps {
   path: string;
   label: string;
   note?: string;
+  /** Label and field in one line. */
+  numeric?: boolean;
   children: ComponentChildren;
 }
 
-export function Field({ path, label, note, children }: FieldProps): JSX.Element {
+export function Field({ path, label, note, numeric, children }: FieldProps): JSX.Element {
   const error = errorOf(path);
   return (
-    <div class={error === undefined ? "field" : "field wrong"}>
+    <div class={`field${numeric === true ? " numeric" : ""}${error === undefined ? "" : " wrong"}`}>
       <label for={path}>{label}</label>
       {children}
       <p id={errorId(path)} class="error" role={error === undefined ? undefined : "alert"}>
@@ -49,7 +51,7 @@ export function NumberField({ path, label, name, min, max, step, disabled }: Num
   };
   const inert = disabled === true;
   return (
-    <Field path={path} label={label} note={inert ? "Not with this model" : ""}>
+    <Field path={path} label={label} note={inert ? "Not with this model" : ""} numeric>
       <div class="number">
         <input
           type="range"

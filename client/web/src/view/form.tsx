@@ -39,12 +39,13 @@ export function Form(): JSX.Element {
     <form class="panel form" onSubmit={submit} noValidate aria-label="Generate">
       <Impression />
       <div class="go">
+        {/* Two buttons, not one that changes: a click on Cancel must not end on a submit. */}
         {running ? (
-          <button type="button" class="primary stop" onClick={cancel} data-testid="cancel">
+          <button key="cancel" type="button" class="primary stop" onClick={cancel} data-testid="cancel">
             Cancel
           </button>
         ) : (
-          <button type="submit" class="primary" disabled={connection.value !== "connected"} data-testid="generate">
+          <button key="generate" type="submit" class="primary" disabled={connection.value !== "connected"} data-testid="generate">
             Generate
           </button>
         )}

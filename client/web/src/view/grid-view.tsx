@@ -5,6 +5,7 @@ import { cellsOf, countsOf, describeCells } from "../model/cells";
 import type { Run, Sample } from "../model/run";
 import type { Shown } from "../model/scrubber";
 import { showConfidence } from "../state/viewer";
+import { Facts } from "./facts";
 import { type Painting, paintGrid } from "./paint-grid";
 import { shadesOf } from "./shades";
 
@@ -56,7 +57,7 @@ export function GridView({ run, sample, at }: Props): JSX.Element {
         />
       </div>
       <figcaption>
-        <span>Token grid</span>
+        <span>Grid</span>
         <Legend confidence={confidence !== undefined} />
         <button
           type="button"
@@ -67,6 +68,7 @@ export function GridView({ run, sample, at }: Props): JSX.Element {
           Confidence
         </button>
       </figcaption>
+      <Facts run={run} />
     </figure>
   );
 }

@@ -1,6 +1,7 @@
 // Findings that the model was trained on, to put into the impression.
 import type { JSX } from "preact";
 import { change, mended, settings } from "../state/form";
+import { includes, toggled } from "../model/findings";
 import { model } from "../state/models";
 
 export function Terms(): JSX.Element | null {
@@ -24,22 +25,4 @@ export function Terms(): JSX.Element | null {
       ))}
     </div>
   );
-}
-
-const sentences = (text: string): string[] =>
-  text
-    .split(/[.;\n]+/)
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
-
-export function includes(impression: string, term: string): boolean {
-  return sentences(impression).some((part) => part.toLowerCase() === term.toLowerCase());
-}
-
-/** Adds a finding as a sentence of its own, or takes it out. */
-export function toggled(impression: string, term: string): string {
-  const parts = sentences(impression);
-  const rest = parts.filter((part) => part.toLowerCase() !== term.toLowerCase());
-  const next = rest.length < parts.length ? rest : [...parts, term];
-  return next.map((part) => `${part}.`).join(" ");
 }

@@ -57,7 +57,7 @@ function Empty(): JSX.Element {
               ))}
             </svg>
           </div>
-          <figcaption>Token grid</figcaption>
+          <figcaption>Grid</figcaption>
         </figure>
         <figure class="screen film-screen">
           <div class="box blank">

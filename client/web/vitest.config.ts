@@ -1,4 +1,4 @@
-// Two rings: pure parts by themselves, and the page in Chromium against a real server.
+// Pure parts by themselves, the page in Chromium against a real server, and its figures.
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
@@ -11,6 +11,14 @@ export default defineConfig({
           include: ["tests/browser/**/*.test.ts"],
           fileParallelism: false,
           testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: "figures",
+          include: ["tests/figures/**/*.test.ts"],
+          testTimeout: 120_000,
           hookTimeout: 60_000,
         },
       },

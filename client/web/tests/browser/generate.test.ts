@@ -126,8 +126,7 @@ it("shows samples side by side, varies one, and repeats a seed", async () => {
   expect(await page.getByTestId("sample").count()).toBe(3);
   await page.getByTestId("sample").nth(2).click();
   await page.getByRole("button", { name: "Vary" }).click();
-  await page.getByText("Varied", { exact: true }).first().waitFor().catch(() => undefined);
-  await phase(page, "done");
+  await expect.poll(() => page.getByTestId("history").first().getAttribute("aria-label")).toBe("Pneumonia., varied, done");
   expect(await page.getByTestId("history").count()).toBe(2);
   await page.getByTestId("history").last().click();
   await page.getByLabel("Seed", { exact: true }).fill("");

@@ -18,7 +18,7 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
-use crate::api::{Api, DeadlineLayer};
+use crate::api::{Api, DeadlineLayer, TraceLayer};
 use crate::dashboard::DashboardLayer;
 use crate::engine::EngineState;
 
@@ -96,6 +96,7 @@ pub async fn serve(
         .layer(DashboardLayer::new(api.clone()))
         .layer(cors())
         .layer(GrpcWebLayer::new())
+        .layer(TraceLayer)
         .layer(DeadlineLayer)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

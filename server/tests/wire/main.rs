@@ -11,3 +11,4 @@ mod lifecycle;
 mod process;
 #[path = "../../../crates/model/tests/tiny/mod.rs"]
 mod tiny;
+mod traces;

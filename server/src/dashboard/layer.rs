@@ -133,9 +133,7 @@ fn of_asset(asset: &'static Asset, headers: &HeaderMap) -> (Builder, Bytes) {
         .header(header::CONTENT_TYPE, asset.content_type);
     match (known, gzip) {
         (true, _) => (response.status(StatusCode::NOT_MODIFIED), Bytes::new()),
-        (false, true) => {
-            (response.header(header::CONTENT_ENCODING, "gzip"), Bytes::from_static(asset.gzip.as_slice()))
-        }
+        (false, true) => (response.header(header::CONTENT_ENCODING, "gzip"), Bytes::from_static(asset.gzip.as_slice())),
         (false, false) => (response, Bytes::from_static(asset.plain)),
     }
 }

@@ -20,6 +20,7 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::api::{Api, DeadlineLayer, TraceLayer};
+use crate::dashboard::DashboardLayer;
 use crate::engine::EngineState;
 use crate::kserve::KServe;
 use crate::security::{GuardLayer, Reread, Security, keep_reading};
@@ -104,6 +105,7 @@ pub async fn serve(
         .http2_max_header_list_size(options.port.max_header_bytes)
         .max_concurrent_streams(options.port.max_streams)
         .layer(ActiveLayer)
+        .layer(DashboardLayer::new(api.clone()))
         .layer(cors())
         .layer(GrpcWebLayer::new())
         .layer(TraceLayer)

@@ -14,8 +14,8 @@ use super::keys::{Key, Keys, Scope};
 use super::quota::Permit;
 use crate::api::{ApiError, Calls};
 
-/// Paths that need a key begin with this; health, reflection and the dashboard's own pages do not.
-const GUARDED: &str = "/raygen.";
+/// Paths that need a key begin with one of these; health, reflection and the dashboard's own pages do not.
+const GUARDED: [&str; 2] = ["/raygen.", "/inference."];
 const WANTED: &str = "send an API key as \"authorization: Bearer KEY\" or \"x-api-key: KEY\"";
 
 /// Who makes a call, with its share of the key's quota, which is free again when the last clone is dropped.
@@ -61,7 +61,7 @@ impl GuardLayer {
     }
 
     fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
-        let Some(keys) = self.keys.as_ref().filter(|_| path.starts_with(GUARDED)) else {
+        let Some(keys) = self.keys.as_ref().filter(|_| is_guarded(path)) else {
             return Ok(None);
         };
         let secret = presented(headers)?;
@@ -91,8 +91,22 @@ fn method(path: &str) -> (&'static str, Need) {
         "/raygen.v1.ModelService/GetModel" => ("GetModel", Need::Key),
         "/raygen.v1.ModelService/LoadModel" => ("LoadModel", Need::Scope(Scope::Admin)),
         "/raygen.v1.ModelService/UnloadModel" => ("UnloadModel", Need::Scope(Scope::Admin)),
+        "/inference.GRPCInferenceService/ModelInfer" => ("ModelInfer", Need::Scope(Scope::Generate)),
+        "/inference.GRPCInferenceService/ModelStreamInfer" => ("ModelStreamInfer", Need::Scope(Scope::Generate)),
+        "/inference.GRPCInferenceService/ServerMetadata"
+        | "/inference.GRPCInferenceService/ModelMetadata"
+        | "/inference.GRPCInferenceService/ModelConfig"
+        | "/inference.GRPCInferenceService/ModelStatistics"
+        | "/inference.GRPCInferenceService/RepositoryIndex" => ("_OTHER", Need::Key),
         _ => ("_OTHER", Need::Scope(Scope::Admin)),
     }
+}
+
+/// Whether a path needs a key. The KServe protocol's health is as open as gRPC's own.
+fn is_guarded(path: &str) -> bool {
+    const HEALTH: [&str; 3] = ["ServerLive", "ServerReady", "ModelReady"];
+    let health = path.strip_prefix("/inference.GRPCInferenceService/").is_some_and(|method| HEALTH.contains(&method));
+    !health && GUARDED.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The one key among the headers.
@@ -171,6 +185,24 @@ where
         match self.get_mut() {
             Self::Inner(inner) => inner.as_mut().poll(context),
             Self::Refused(refused) => Pin::new(refused).poll(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_protocols_ask_for_the_same_scope_and_only_health_asks_for_nothing() {
+        for path in ["/inference.GRPCInferenceService/ModelInfer", "/inference.GRPCInferenceService/ModelStreamInfer"] {
+            assert!(is_guarded(path) && matches!(method(path).1, Need::Scope(Scope::Generate)), "{path}");
+        }
+        for path in ["/inference.GRPCInferenceService/RepositoryModelLoad", "/inference.Else/ServerLive", "/raygen.v2.X/Y"] {
+            assert!(is_guarded(path) && matches!(method(path).1, Need::Scope(Scope::Admin)), "{path}");
+        }
+        for path in ["/inference.GRPCInferenceService/ServerLive", "/grpc.health.v1.Health/Check", "/"] {
+            assert!(!is_guarded(path), "{path}");
         }
     }
 }

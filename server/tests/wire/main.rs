@@ -4,6 +4,7 @@
 
 mod bundles;
 mod common;
+mod dashboard;
 mod encode_and_score;
 mod generate;
 mod lifecycle;

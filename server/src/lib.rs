@@ -4,7 +4,9 @@
 
 pub mod api;
 pub mod engine;
+pub mod histogram;
 pub mod http;
+pub mod metrics;
 pub mod repository;
 pub mod serve;
 pub mod settings;

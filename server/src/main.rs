@@ -14,6 +14,7 @@ use raygen_server::engine::Engine;
 use raygen_server::repository::{self, Placement, Repository};
 use raygen_server::serve::{ServeOptions, serve};
 use raygen_server::settings::Settings;
+use raygen_server::telemetry::traces::Traces;
 use raygen_server::{http, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -81,13 +82,23 @@ fn run(arguments: &Arguments) -> Result<()> {
         return std::io::stdout().write_all(settings.to_toml().as_bytes()).context("--print-config");
     }
     telemetry::keep_panics_to_their_place();
-    telemetry::start(&settings.log_filter, settings.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("the runtime cannot be started")?;
+    // Traces are sent by tasks of the runtime.
+    let traces = {
+        let _inside = runtime.enter();
+        let ratio = settings.traces_percent as f64 / 100.0;
+        let to = |endpoint: &String| Traces::to(endpoint, ratio).map_err(|problem| anyhow!(problem));
+        settings.traces_endpoint.as_ref().map(to).transpose()?
+    };
+    telemetry::start(&settings.log_filter, settings.log_format, traces.as_ref());
     let outcome = runtime.block_on(run_server(settings));
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     // A blocked thread must not hold up the end.
     runtime.shutdown_background();
     outcome

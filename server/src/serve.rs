@@ -18,7 +18,7 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
-use crate::api::{Api, DeadlineLayer};
+use crate::api::{Api, DeadlineLayer, TraceLayer};
 use crate::engine::EngineState;
 
 /// Services that have a health of their own; "" is the server as a whole.
@@ -94,6 +94,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .layer(cors())
         .layer(GrpcWebLayer::new())
+        .layer(TraceLayer)
         .layer(DeadlineLayer)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)

@@ -39,6 +39,10 @@ pub struct Settings {
     pub reader_timeout: Duration,
     /// How long work in flight may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where traces go, over OTLP's gRPC; `None` sends none.
+    pub traces_endpoint: Option<String>,
+    /// Percent of the traces that are kept where the caller does not say.
+    pub traces_percent: u64,
     /// Which log lines to write.
     pub log_filter: String,
     /// How to write them.
@@ -58,6 +62,8 @@ impl Default for Settings {
             max_message_bytes: 36 << 20,
             reader_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
+            traces_endpoint: None,
+            traces_percent: 100,
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
         }
@@ -169,6 +175,18 @@ const SETTINGS: &[Setting] = &[
         help: "Requests that may wait for a slot; more are refused at once.",
         read: |s, v| number(v, 1, MOST).map(|n| s.engine.queue_capacity = n),
         show: |s| s.engine.queue_capacity.to_string(),
+    },
+    Setting {
+        name: "traces.endpoint",
+        help: "Collector that gets traces over OTLP's gRPC, such as http://127.0.0.1:4317; empty sends none.",
+        read: |s, v| optional(v, |v| Ok(v.to_owned())).map(|e| s.traces_endpoint = e),
+        show: |s| quoted(s.traces_endpoint.clone().unwrap_or_default()),
+    },
+    Setting {
+        name: "traces.percent",
+        help: "Percent of traces kept, where the caller does not say.",
+        read: |s, v| number(v, 0, 100).map(|n| s.traces_percent = n),
+        show: |s| s.traces_percent.to_string(),
     },
     Setting {
         name: "log.filter",

@@ -1,5 +1,6 @@
 //! The command line: arguments, dispatch, exit codes.
 
+mod bench;
 mod decode;
 mod emergence;
 mod encode;
@@ -48,6 +49,8 @@ enum Command {
     Decode(decode::DecodeArguments),
     /// Score films with their impressions under a model, and judge the result by a gate.
     Score(score::ScoreArguments),
+    /// Send many requests and tell how long they take.
+    Bench(bench::BenchArguments),
     /// List the models of the server.
     Models,
 }
@@ -94,6 +97,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Encode(arguments) => encode::run(session, arguments).await,
         Command::Decode(arguments) => decode::run(session, arguments).await,
         Command::Score(arguments) => score::run(session, arguments).await,
+        Command::Bench(arguments) => bench::run(session, arguments).await,
         Command::Models => models::run(session).await,
     }
 }

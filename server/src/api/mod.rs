@@ -11,6 +11,7 @@ mod models;
 mod picture;
 mod reply;
 mod score;
+mod trace;
 mod validate;
 
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use call::{Call, Calls};
 pub use deadline::{Deadline, DeadlineLayer};
 pub use errors::{ApiError, Reason, Violation};
+pub use trace::TraceLayer;
 
 use crate::engine::Engine;
 use crate::repository::Repository;

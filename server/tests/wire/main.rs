@@ -10,3 +10,4 @@ mod lifecycle;
 mod process;
 #[path = "../../../crates/model/tests/tiny/mod.rs"]
 mod tiny;
+mod traces;

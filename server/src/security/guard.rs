@@ -198,7 +198,9 @@ mod tests {
         for path in ["/inference.GRPCInferenceService/ModelInfer", "/inference.GRPCInferenceService/ModelStreamInfer"] {
             assert!(is_guarded(path) && matches!(method(path).1, Need::Scope(Scope::Generate)), "{path}");
         }
-        for path in ["/inference.GRPCInferenceService/RepositoryModelLoad", "/inference.Else/ServerLive", "/raygen.v2.X/Y"] {
+        for path in
+            ["/inference.GRPCInferenceService/RepositoryModelLoad", "/inference.Else/ServerLive", "/raygen.v2.X/Y"]
+        {
             assert!(is_guarded(path) && matches!(method(path).1, Need::Scope(Scope::Admin)), "{path}");
         }
         for path in ["/inference.GRPCInferenceService/ServerLive", "/grpc.health.v1.Health/Check", "/"] {

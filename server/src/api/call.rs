@@ -9,6 +9,7 @@ use tonic::Code;
 use tracing::Span;
 
 use crate::histogram::{self, Histogram, Snapshot};
+use crate::security::Caller;
 
 /// Calls under way and calls ended.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct Call {
     calls: Calls,
     method: &'static str,
     outcome: Option<Code>,
+    /// Its share of a key's quota, which is free again when the call has ended.
+    caller: Option<Caller>,
     began: Instant,
     /// The span that it is in, open until the last message is on its way.
     span: Span,
@@ -54,7 +57,7 @@ impl Calls {
     /// A call of a method begins.
     pub fn begin(&self, method: &'static str) -> Call {
         self.running.send_modify(|count| *count += 1);
-        Call { calls: self.clone(), method, outcome: None, began: Instant::now(), span: Span::current() }
+        Call { calls: self.clone(), method, outcome: None, caller: None, began: Instant::now(), span: Span::current() }
     }
 
     /// Takes a request id; `None` while a call with the same one is running.
@@ -90,6 +93,18 @@ impl Calls {
 // === impl Call ===
 
 impl Call {
+    /// The same call, made by whoever sent the request.
+    #[must_use]
+    pub fn of<T>(mut self, request: &tonic::Request<T>) -> Self {
+        self.caller = request.extensions().get::<Caller>().cloned();
+        self
+    }
+
+    /// The name of the key that it was made with; "" without keys.
+    pub fn owner(&self) -> &str {
+        self.caller.as_ref().map_or("", Caller::name)
+    }
+
     /// The call ended with this code.
     pub fn end(&mut self, code: Code) {
         self.outcome.get_or_insert(code);

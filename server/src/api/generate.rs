@@ -16,6 +16,7 @@ use super::reply::{self, Reply};
 use super::validate::{self, Violations};
 use super::{Api, Deadline, Messages, blocking, picture};
 use crate::engine::{self, EngineError, Envelope, Generation, Inbox, LoadedModel, Work};
+use crate::transport::Held;
 
 /// A request that is in order, but for a picture that has to be encoded first.
 struct Checked {
@@ -44,8 +45,10 @@ pub(super) async fn serve(
     api: Api,
     request: Request<v1::GenerateRequest>,
 ) -> Result<Response<Messages<v1::GenerateResponse>>, Status> {
-    let mut call = api.calls.begin("Generate");
+    let mut call = api.calls.begin("Generate").of(&request);
     let deadline = Deadline::of(&request);
+    // Until what refuses it has read it.
+    let _held = Held::of(&request);
     let begun = begin(&api, deadline, request.into_inner()).await;
     let (inbox, writer, admitted, request_id) = begun.map_err(|error| {
         let status = Status::from(error);

@@ -50,7 +50,9 @@ where
 }
 
 fn span_of(path: &str) -> Span {
-    match path.strip_prefix('/').filter(|method| method.starts_with("raygen.v1.")) {
+    let ours =
+        |method: &&str| method.starts_with("raygen.v1.") || method.starts_with("inference.GRPCInferenceService/Model");
+    match path.strip_prefix('/').filter(ours) {
         // Health checks and reflection come often and say little.
         None => Span::none(),
         Some(method) => tracing::info_span!(
@@ -69,7 +71,7 @@ fn span_of(path: &str) -> Span {
 
 /// The method as the proto has it.
 fn known(method: &str) -> &'static str {
-    const METHODS: [&str; 8] = [
+    const METHODS: [&str; 10] = [
         "raygen.v1.RayGenService/Generate",
         "raygen.v1.RayGenService/Encode",
         "raygen.v1.RayGenService/Decode",
@@ -78,6 +80,8 @@ fn known(method: &str) -> &'static str {
         "raygen.v1.ModelService/GetModel",
         "raygen.v1.ModelService/LoadModel",
         "raygen.v1.ModelService/UnloadModel",
+        "inference.GRPCInferenceService/ModelInfer",
+        "inference.GRPCInferenceService/ModelStreamInfer",
     ];
     METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER)
 }

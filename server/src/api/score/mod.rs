@@ -72,7 +72,7 @@ pub(super) async fn serve(
     api: Api,
     request: Request<Streaming<v1::ScoreRequest>>,
 ) -> Result<Response<Messages<v1::ScoreResponse>>, Status> {
-    let mut call = api.calls.begin("Score");
+    let mut call = api.calls.begin("Score").of(&request);
     let deadline = Deadline::of(&request);
     let mut requests = request.into_inner();
     let config = begin(&api, deadline, &mut requests).await.inspect_err(|status| call.end(status.code()))?;

@@ -3,7 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 3] = ["raygen/v1/types.proto", "raygen/v1/raygen_service.proto", "raygen/v1/model_service.proto"];
+const FILES: [&str; 4] = [
+    "raygen/v1/types.proto",
+    "raygen/v1/raygen_service.proto",
+    "raygen/v1/model_service.proto",
+    "kserve/inference.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     // tonic-prost-build prints none of these when it is handed descriptors.

@@ -30,7 +30,7 @@ mod error;
 mod generation;
 mod scoring;
 
-pub use connection::Client;
+pub use connection::{Client, ConnectOptions};
 pub use encoding::EncodedImage;
 pub use error::{ClientError, FieldViolation, Refusal};
 pub use generation::{Admitted, GenerateEvent, Generation, Progress, Sample, Summary};

@@ -67,7 +67,10 @@ fn a_command_line_that_makes_no_sense_is_usage_and_nothing_is_called() -> TestRe
     fails(here, &["encode", "film.png", "--text", "Edema."], 2, &["--text"])?;
     fails(here, &["encode", "film.png", "--reconstruction", "a.raw"], 2, &["a.raw"])?;
     fails(here, &["decode", "tokens.json", "--out", "a.png"], 2, &["tokens.json: is no token file"])?;
-    fails(here, &["models", "--endpoint", "https://example.org"], 2, &["http://host:port"])?;
+    fails(here, &["models", "--endpoint", "ftp://example.org"], 2, &["http://", "https://"])?;
+    fails(here, &["models", "--tls-ca", "no.pem", "--endpoint", "https://127.0.0.1:9"], 2, &["--tls-ca", "no.pem"])?;
+    fails(here, &["models", "--tls-cert", "film.png"], 2, &["--tls-key"])?;
+    fails(here, &["models", "--tls-ca", "film.png", "--endpoint", NOBODY], 2, &["https://"])?;
     fails(here, &["models", "--endpoint", "http://"], 2, &["it is not a URL"])?;
     assert!(!here.join("a.png").exists());
     Ok(())

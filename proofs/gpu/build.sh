@@ -2,7 +2,8 @@
 # Builds with the feature `cuda` on a machine that needs neither a GPU nor a driver nor CUDA: the compiler comes from PyPI's wheels, the
 # libraries that the linker asks for are stubs made from cudarc's own list of symbols. About 10 minutes on 2 cores.
 #
-#   proofs/gpu/build.sh                 the example that proofs/gpu/parity.sh runs, stripped, under xz, into target/cuda/
+#   proofs/gpu/build.sh                 what the scripts beside this one run (golden_parity, device_proof, raygen-trainer), stripped,
+#                                       under xz, into target/cuda/
 #   proofs/gpu/build.sh -p raygen-server --features cuda     anything else: the arguments of cargo build --release
 #
 # CUDA 13.0, and no newer one: driver 580 refuses the PTX of later compilers.
@@ -37,6 +38,7 @@ stub cublas cublas cublas libcublas.so.13
 stub cublaslt cublasLt cublasLt libcublasLt.so.13
 stub curand curand curand libcurand.so.10
 stub nvrtc nvrtc nvrtc libnvrtc.so.13
+stub nccl nccl nccl libnccl.so.2
 
 export PATH=$CUDA_HOME/bin:$PATH
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
@@ -48,9 +50,13 @@ export CARGO_TARGET_DIR=$PWD/target/cuda/build
 
 if (($#)); then
     cargo build --locked --release "$@"
-else
-    cargo build --locked --release -p raygen-model --example golden_parity --features raygen-model/cuda
-    strip -o target/cuda/golden_parity "$CARGO_TARGET_DIR/release/examples/golden_parity"
-    xz --keep --force target/cuda/golden_parity
-    ls -l target/cuda/golden_parity.xz
+    exit
 fi
+cargo build --locked --release -p raygen-model --example golden_parity --features raygen-model/cuda
+cargo build --locked --release -p raygen-trainer --bin raygen-trainer --example device_proof --features cuda,nccl
+for binary in examples/golden_parity examples/device_proof raygen-trainer; do
+    name=$(basename "$binary")
+    strip -o "target/cuda/$name" "$CARGO_TARGET_DIR/release/$binary"
+    xz --keep --force "target/cuda/$name"
+    ls -l "target/cuda/$name.xz"
+done

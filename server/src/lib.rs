@@ -3,9 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod dashboard;
 pub mod engine;
+pub mod histogram;
 pub mod http;
+pub mod kserve;
+pub mod metrics;
 pub mod repository;
+pub mod security;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;
+pub mod transport;

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
@@ -12,8 +13,10 @@ use raygen_model::image::DecodeLimits;
 use raygen_server::api::Api;
 use raygen_server::engine::Engine;
 use raygen_server::repository::{self, Placement, Repository};
+use raygen_server::security::{Keys, Security, Tls, hash_key};
 use raygen_server::serve::{ServeOptions, serve};
 use raygen_server::settings::Settings;
+use raygen_server::telemetry::traces::Traces;
 use raygen_server::{http, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +51,9 @@ struct Arguments {
     /// auto, f32, bf16 or f16 [default: auto].
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
+    /// Read an API key from standard input, print the line of it for keys.file, and end.
+    #[arg(long)]
+    hash_key: bool,
     /// Print the settings as they came together, and end.
     #[arg(long)]
     print_config: bool,
@@ -65,6 +71,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.hash_key {
+        return print_hash();
+    }
     let options = [
         ("listen", &arguments.listen),
         ("http", &arguments.http),
@@ -80,21 +89,47 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.print_config {
         return std::io::stdout().write_all(settings.to_toml().as_bytes()).context("--print-config");
     }
+    settings.check()?;
     telemetry::keep_panics_to_their_place();
-    telemetry::start(&settings.log_filter, settings.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("the runtime cannot be started")?;
+    // Traces are sent by tasks of the runtime.
+    let traces = {
+        let _inside = runtime.enter();
+        let ratio = settings.traces_percent as f64 / 100.0;
+        let to = |endpoint: &String| Traces::to(endpoint, ratio).map_err(|problem| anyhow!(problem));
+        settings.traces_endpoint.as_ref().map(to).transpose()?
+    };
+    telemetry::start(&settings.log_filter, settings.log_format, traces.as_ref());
     let outcome = runtime.block_on(run_server(settings));
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     // A blocked thread must not hold up the end.
     runtime.shutdown_background();
     outcome
 }
 
+/// From standard input, so that no key is in the list of processes or the shell's history.
+fn print_hash() -> Result<()> {
+    let mut key = String::new();
+    std::io::stdin().read_line(&mut key).context("--hash-key: standard input")?;
+    let line = hash_key(key.trim_end_matches(['\r', '\n'])).map_err(|problem| anyhow!("--hash-key: {problem}"))?;
+    writeln!(std::io::stdout(), "{line}").context("--hash-key")
+}
+
+fn security(settings: &Settings) -> Result<Security> {
+    let tls = settings.tls_files().map(Tls::open).transpose()?.map(Arc::new);
+    let keys = settings.keys_file.as_ref().map(Keys::open).transpose()?.map(Arc::new);
+    Ok(Security { tls, keys, reread: settings.security_reread })
+}
+
 async fn run_server(settings: Settings) -> Result<()> {
     let stop = stop_signal()?;
+    let security = security(&settings)?;
     // Ports first: a port that is taken is told before a minute of loading.
     let listener = bind("listen", settings.listen).await?;
     let http_listener = match settings.http {
@@ -112,7 +147,8 @@ async fn run_server(settings: Settings) -> Result<()> {
 
     let engine = Engine::start(settings.engine).context("the engine's thread cannot be started")?;
     let address = listener.local_addr().context("listen")?;
-    let announcement = announcement(address, &repository, &placement);
+    let scheme = if security.tls.is_some() { "https" } else { "http" };
+    let announcement = announcement(scheme, address, &repository, &placement);
     let api = Api::new(engine, repository.into(), DecodeLimits::default()).with_reader_timeout(settings.reader_timeout);
     if let Some(listener) = http_listener {
         let api = api.clone();
@@ -124,7 +160,12 @@ async fn run_server(settings: Settings) -> Result<()> {
     }
     // Whoever started us may have stopped listening: that is no reason to end.
     let _ = writeln!(std::io::stdout(), "{announcement}");
-    let options = ServeOptions { max_message_bytes: settings.max_message_bytes, drain_timeout: settings.drain_timeout };
+    let options = ServeOptions {
+        max_message_bytes: settings.max_message_bytes,
+        drain_timeout: settings.drain_timeout,
+        security,
+        port: settings.port,
+    };
     serve(listener, api, options, stop).await?;
     Ok(())
 }
@@ -134,17 +175,17 @@ async fn bind(setting: &'static str, address: std::net::SocketAddr) -> Result<Tc
 }
 
 /// The line that says all is ready, and one to try.
-fn announcement(address: std::net::SocketAddr, repository: &Repository, placement: &Placement) -> String {
+fn announcement(scheme: &str, address: std::net::SocketAddr, repository: &Repository, placement: &Placement) -> String {
     let models: Vec<&str> = repository.ready().map(|model| model.name.as_str()).collect();
     // Cargo tells its children.
     let program =
         if std::env::var_os("CARGO").is_some() { "cargo run --release -p raygen-client --" } else { "raygen" };
     let endpoint = match address {
-        usual if usual == Settings::default().listen => String::new(),
-        other => format!(" --endpoint http://{other}"),
+        usual if usual == Settings::default().listen && scheme == "http" => String::new(),
+        other => format!(" --endpoint {scheme}://{other}"),
     };
     format!(
-        "raygen-server is ready on http://{address} with {} on {placement}\n\
+        "raygen-server is ready on {scheme}://{address} with {} on {placement}\n\
          Try: {program}{endpoint} generate \"Pneumonia with pleural effusion\" --out film.png",
         models.join(", ")
     )

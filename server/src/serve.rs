@@ -1,10 +1,12 @@
 //! The gRPC server around the API: layers, health, reflection, and the end: a drain with a bound.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderName;
+use raygen_proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use raygen_proto::v1::model_service_server::ModelServiceServer;
 use raygen_proto::v1::ray_gen_service_server::RayGenServiceServer;
 use tokio::net::TcpListener;
@@ -12,14 +14,17 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
-use crate::api::{Api, DeadlineLayer};
+use crate::api::{Api, DeadlineLayer, TraceLayer};
+use crate::dashboard::DashboardLayer;
 use crate::engine::EngineState;
+use crate::kserve::KServe;
+use crate::security::{GuardLayer, Reread, Security, keep_reading};
+use crate::transport::{ActiveLayer, PortLimits, ReceivingLayer, incoming};
 
 /// Services that have a health of their own; "" is the server as a whole.
 const SERVICES: [&str; 3] = ["", "raygen.v1.RayGenService", "raygen.v1.ModelService"];
@@ -31,23 +36,28 @@ const CLOSING: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Dead connections are noticed after about a minute.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(40), Duration::from_secs(20));
-/// Headers, grpc-timeout and metadata together.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Calls at once on one connection.
-const MAX_STREAMS: u32 = 256;
 
-/// Limits of the transport.
-#[derive(Debug, Clone, Copy)]
+/// Limits of the transport, and who may use it.
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Largest request message, in bytes.
     pub max_message_bytes: usize,
     /// How long work in flight may go on once the server was told to stop.
     pub drain_timeout: Duration,
+    /// Certificates and keys.
+    pub security: Security,
+    /// Limits of the port.
+    pub port: PortLimits,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { max_message_bytes: 36 << 20, drain_timeout: Duration::from_secs(30) }
+        Self {
+            max_message_bytes: 36 << 20,
+            drain_timeout: Duration::from_secs(30),
+            security: Security::default(),
+            port: PortLimits::default(),
+        }
     }
 }
 
@@ -85,22 +95,31 @@ pub async fn serve(
         .max_decoding_message_size(options.max_message_bytes)
         .accept_compressed(CompressionEncoding::Gzip);
     let models = ModelServiceServer::new(api.clone()).max_decoding_message_size(options.max_message_bytes);
+    let kserve =
+        GrpcInferenceServiceServer::new(KServe::new(api.clone())).max_decoding_message_size(options.max_message_bytes);
     let (quit, quitting) = oneshot::channel::<()>();
     let router = Server::builder()
         .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(options.port.max_header_bytes)
+        .max_concurrent_streams(options.port.max_streams)
+        .layer(ActiveLayer)
+        .layer(DashboardLayer::new(api.clone()))
         .layer(cors())
         .layer(GrpcWebLayer::new())
+        .layer(TraceLayer)
+        .layer(GuardLayer::new(options.security.keys.clone(), api.calls().clone()))
+        .layer(ReceivingLayer::new(options.max_message_bytes, &options.port))
         .layer(DeadlineLayer)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(rpc)
-        .add_service(models);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        .add_service(models)
+        .add_service(kserve);
+    let incoming = incoming(listener, options.security.tls.clone(), options.port);
+    let _rereading = AbortOnDrop(tokio::spawn(reread(&options.security)));
     let mut serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         // A sender that is gone means the same as its message.
         let _ = quitting.await;
@@ -126,6 +145,27 @@ pub async fn serve(
         serving.abort();
     }
     failure.map_or(Ok(()), |why| Err(ServeError::Engine(why)))
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads certificates and keys again while the server runs.
+fn reread(security: &Security) -> impl Future<Output = ()> + Send + use<> {
+    let mut sources: Vec<Arc<dyn Reread>> = Vec::new();
+    if let Some(tls) = &security.tls {
+        sources.push(Arc::clone(tls) as _);
+    }
+    if let Some(keys) = &security.keys {
+        sources.push(Arc::clone(keys) as _);
+    }
+    keep_reading(sources, security.reread)
 }
 
 async fn drain(api: &Api, limit: Duration) {

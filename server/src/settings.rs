@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::engine::EngineSettings;
 use crate::repository::{DeviceChoice, DtypeChoice};
+use crate::security::TlsFiles;
 use crate::telemetry::LogFormat;
+use crate::transport::PortLimits;
 
 /// What every environment variable of ours begins with.
 const PREFIX: &str = "RAYGEN_";
@@ -35,10 +37,28 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// Largest request message, in bytes.
     pub max_message_bytes: usize,
+    /// Limits of the port.
+    pub port: PortLimits,
+    /// The server's certificate chain; TLS is off without it.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key.
+    pub tls_key: Option<PathBuf>,
+    /// Authorities of clients' certificates.
+    pub tls_client_ca: Option<PathBuf>,
+    /// API keys; everybody may do everything without them.
+    pub keys_file: Option<PathBuf>,
+    /// How often certificates and keys are read again.
+    pub security_reread: Duration,
+    /// Whether strangers may reach a server that does not know who they are.
+    pub allow_insecure: bool,
     /// How long a client may read nothing before its request is cancelled.
     pub reader_timeout: Duration,
     /// How long work in flight may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where traces go, over OTLP's gRPC; `None` sends none.
+    pub traces_endpoint: Option<String>,
+    /// Percent of the traces that are kept where the caller does not say.
+    pub traces_percent: u64,
     /// Which log lines to write.
     pub log_filter: String,
     /// How to write them.
@@ -56,8 +76,17 @@ impl Default for Settings {
             dtype: DtypeChoice::Auto,
             engine: EngineSettings::default(),
             max_message_bytes: 36 << 20,
+            port: PortLimits::default(),
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            keys_file: None,
+            security_reread: Duration::from_secs(10),
+            allow_insecure: false,
             reader_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
+            traces_endpoint: None,
+            traces_percent: 100,
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
         }
@@ -83,6 +112,9 @@ pub enum SettingsError {
         /// Its name.
         name: String,
     },
+    /// The settings do not go together.
+    #[error("{0}")]
+    Together(String),
     /// The value does not do.
     #[error("{origin}: {name}: {problem}")]
     Value {
@@ -147,6 +179,24 @@ const SETTINGS: &[Setting] = &[
         show: |s| s.max_message_bytes.to_string(),
     },
     Setting {
+        name: "allow_insecure",
+        help: "Listen on other addresses than loopback without TLS, or without knowing who calls.",
+        read: |s, v| switch(v).map(|b| s.allow_insecure = b),
+        show: |s| s.allow_insecure.to_string(),
+    },
+    Setting {
+        name: "idle_timeout_seconds",
+        help: "How long a connection without a call stays open.",
+        read: |s, v| number(v, 1, LONGEST_WAIT).map(|n| s.port.idle_timeout = Duration::from_secs(n)),
+        show: |s| s.port.idle_timeout.as_secs().to_string(),
+    },
+    Setting {
+        name: "sender_timeout_seconds",
+        help: "How long a client may send nothing of a message that it has begun.",
+        read: |s, v| number(v, 1, LONGEST_WAIT).map(|n| s.port.sender_timeout = Duration::from_secs(n)),
+        show: |s| s.port.sender_timeout.as_secs().to_string(),
+    },
+    Setting {
         name: "reader_timeout_seconds",
         help: "How long a client may read nothing of its stream before its request is cancelled.",
         read: |s, v| number(v, 1, LONGEST_WAIT).map(|n| s.reader_timeout = Duration::from_secs(n)),
@@ -159,6 +209,60 @@ const SETTINGS: &[Setting] = &[
         show: |s| s.drain_timeout.as_secs().to_string(),
     },
     Setting {
+        name: "limits.max_connections",
+        help: "Connections at once; one more is closed as soon as it is there.",
+        read: |s, v| number(v, 1, MOST).map(|n| s.port.max_connections = n),
+        show: |s| s.port.max_connections.to_string(),
+    },
+    Setting {
+        name: "limits.max_streams",
+        help: "Calls at once on one connection.",
+        read: |s, v| number(v, 1, 65_536).map(|n| s.port.max_streams = n),
+        show: |s| s.port.max_streams.to_string(),
+    },
+    Setting {
+        name: "limits.max_header_bytes",
+        help: "Headers of one request together, in bytes.",
+        read: |s, v| number(v, 1024, 1 << 20).map(|n| s.port.max_header_bytes = n),
+        show: |s| s.port.max_header_bytes.to_string(),
+    },
+    Setting {
+        name: "limits.max_receiving_bytes",
+        help: "Bytes of all request messages that are on their way in or have not been read yet.",
+        read: |s, v| number(v, 1 << 20, 1 << 40).map(|n| s.port.max_receiving_bytes = n),
+        show: |s| s.port.max_receiving_bytes.to_string(),
+    },
+    Setting {
+        name: "tls.cert",
+        help: "The server's certificate chain in PEM; empty is no TLS.",
+        read: |s, v| optional(v, |v| Ok(PathBuf::from(v))).map(|p| s.tls_cert = p),
+        show: |s| quoted_path(s.tls_cert.as_deref()),
+    },
+    Setting {
+        name: "tls.key",
+        help: "Its private key in PEM.",
+        read: |s, v| optional(v, |v| Ok(PathBuf::from(v))).map(|p| s.tls_key = p),
+        show: |s| quoted_path(s.tls_key.as_deref()),
+    },
+    Setting {
+        name: "tls.client_ca",
+        help: "Authorities in PEM; with them a client must have a certificate of one.",
+        read: |s, v| optional(v, |v| Ok(PathBuf::from(v))).map(|p| s.tls_client_ca = p),
+        show: |s| quoted_path(s.tls_client_ca.as_deref()),
+    },
+    Setting {
+        name: "keys.file",
+        help: "API keys; empty lets everybody do everything.",
+        read: |s, v| optional(v, |v| Ok(PathBuf::from(v))).map(|p| s.keys_file = p),
+        show: |s| quoted_path(s.keys_file.as_deref()),
+    },
+    Setting {
+        name: "keys.reread_seconds",
+        help: "How often the key file and the certificates are read again.",
+        read: |s, v| number(v, 1, LONGEST_WAIT).map(|n| s.security_reread = Duration::from_secs(n)),
+        show: |s| s.security_reread.as_secs().to_string(),
+    },
+    Setting {
         name: "engine.max_slots",
         help: "Samples that run at once, as rows of one batch.",
         read: |s, v| number(v, 1, MOST).map(|n| s.engine.max_slots = n),
@@ -169,6 +273,18 @@ const SETTINGS: &[Setting] = &[
         help: "Requests that may wait for a slot; more are refused at once.",
         read: |s, v| number(v, 1, MOST).map(|n| s.engine.queue_capacity = n),
         show: |s| s.engine.queue_capacity.to_string(),
+    },
+    Setting {
+        name: "traces.endpoint",
+        help: "Collector that gets traces over OTLP's gRPC, such as http://127.0.0.1:4317; empty sends none.",
+        read: |s, v| optional(v, |v| Ok(v.to_owned())).map(|e| s.traces_endpoint = e),
+        show: |s| quoted(s.traces_endpoint.clone().unwrap_or_default()),
+    },
+    Setting {
+        name: "traces.percent",
+        help: "Percent of traces kept, where the caller does not say.",
+        read: |s, v| number(v, 0, 100).map(|n| s.traces_percent = n),
+        show: |s| s.traces_percent.to_string(),
     },
     Setting {
         name: "log.filter",
@@ -216,6 +332,37 @@ impl Settings {
             settings.apply(setting, &value, &origin)?;
         }
         Ok(settings)
+    }
+
+    /// Whether the settings go together: TLS is whole, and no stranger reaches a server that does not ask who they are,
+    /// unless that was asked for.
+    ///
+    /// # Errors
+    /// They do not; the text says which, and what to do.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let together = |problem: String| Err(SettingsError::Together(problem));
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return together("tls.cert and tls.key go together: set both, or neither".to_owned());
+        }
+        if self.tls_client_ca.is_some() && self.tls_cert.is_none() {
+            return together("tls.client_ca needs tls.cert and tls.key".to_owned());
+        }
+        let knows_callers = self.keys_file.is_some() || self.tls_client_ca.is_some();
+        let secure = self.tls_cert.is_some() && knows_callers;
+        if self.listen.ip().is_loopback() || secure || self.allow_insecure {
+            return Ok(());
+        }
+        together(format!(
+            "listen: {} can be reached from other machines: set tls.cert and tls.key, and keys.file or tls.client_ca; or, \
+             where something in front does that work, allow_insecure = true",
+            self.listen
+        ))
+    }
+
+    /// Where the certificates are, if anywhere.
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else { return None };
+        Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: self.tls_client_ca.clone() })
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<(), SettingsError> {
@@ -298,6 +445,14 @@ where
     }
 }
 
+fn switch(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("{value:?} is neither true nor false"))
+}
+
+fn quoted_path(path: Option<&Path>) -> String {
+    quoted(path.map(|path| path.display().to_string()).unwrap_or_default())
+}
+
 fn quoted(value: impl std::fmt::Display) -> String {
     toml::Value::String(value.to_string()).to_string()
 }
@@ -344,6 +499,8 @@ mod tests {
             ("RAYGEN_LOG__FORMAT", "xml", "log.format"),
             ("RAYGEN_DRAIN_TIMEOUT_SECONDS", "-1", "drain_timeout_seconds"),
             ("RAYGEN_READER_TIMEOUT_SECONDS", "0", "reader_timeout_seconds"),
+            ("RAYGEN_ALLOW_INSECURE", "yes", "allow_insecure"),
+            ("RAYGEN_LIMITS__MAX_STREAMS", "0", "limits.max_streams"),
         ] {
             let error = of(variable, value);
             assert!(error.starts_with(&format!("{variable}: {name}: ")), "{error}");
@@ -358,6 +515,33 @@ mod tests {
         assert!(
             Settings::layered(None, env(&[("RAYGEN_ENDPOINT", "http://x"), ("RAYGEN_PORT", "tcp://")]), []).is_ok()
         );
+    }
+
+    #[test]
+    fn strangers_reach_only_what_knows_them_or_was_opened_on_purpose() {
+        let check = |pairs: &[(&str, &str)]| {
+            let settings = Settings::layered(None, env(pairs), []).expect("settings");
+            settings.check().map_err(|error| error.to_string())
+        };
+        let everywhere = ("RAYGEN_LISTEN", "0.0.0.0:50051");
+        let (cert, key) = (("RAYGEN_TLS__CERT", "c.pem"), ("RAYGEN_TLS__KEY", "k.pem"));
+        let (keys, ca) = (("RAYGEN_KEYS__FILE", "keys.toml"), ("RAYGEN_TLS__CLIENT_CA", "ca.pem"));
+        for open in [&[everywhere][..], &[everywhere, cert, key], &[everywhere, keys], &[("RAYGEN_LISTEN", "[::]:1")]] {
+            let problem = check(open).expect_err("refused");
+            assert!(problem.starts_with("listen: ") && problem.contains("allow_insecure"), "{problem}");
+        }
+        for safe in [
+            &[][..],
+            &[("RAYGEN_LISTEN", "127.0.0.1:1"), keys],
+            &[("RAYGEN_LISTEN", "[::1]:1")],
+            &[everywhere, cert, key, keys],
+            &[everywhere, cert, key, ca],
+            &[everywhere, ("RAYGEN_ALLOW_INSECURE", "true")],
+        ] {
+            assert_eq!(check(safe), Ok(()), "{safe:?}");
+        }
+        assert!(check(&[cert]).expect_err("half").contains("tls.key"));
+        assert!(check(&[ca]).expect_err("half").contains("tls.client_ca"));
     }
 
     #[test]

@@ -39,6 +39,10 @@ enum Command {
         /// Where to compute: auto, cpu, cuda or cuda:N.
         #[arg(long, default_value = "auto")]
         device: String,
+        /// Several devices, a rank each, that train together: cuda:0,cuda:1 (a build with the feature `nccl`) or cpu,cpu. Each
+        /// takes `batch` films of a step, so two do what one does with twice the batch.
+        #[arg(long, value_delimiter = ',', conflicts_with = "device")]
+        devices: Vec<String>,
     },
     /// Says what a run will take, before it takes anything: parameters, memory, disk, steps, time. Estimates, all of them.
     Plan(commands::plan::Plan),
@@ -96,11 +100,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run { config, out, device } => {
+        Command::Run { config, out, device, devices } => {
             let stop = StopSignal::install().context("signal handler")?;
             let config = RunConfig::read(&config)?;
             let out = out.unwrap_or_else(|| Path::new("runs").join(&config.name));
-            let outcome = stages::run(&config, &out, &device_named(&device)?, &stop)?;
+            let devices = if devices.is_empty() { vec![device] } else { devices };
+            let devices = devices.iter().map(|name| device_named(name)).collect::<Result<Vec<_>>>()?;
+            let outcome = stages::run_on(&config, &out, &devices, &stop)?;
             // 130 is what a shell expects of a program that was interrupted.
             Ok(if outcome == Outcome::Done { ExitCode::SUCCESS } else { ExitCode::from(130) })
         }

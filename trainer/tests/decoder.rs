@@ -139,15 +139,24 @@ fn more_steps_and_another_note_go_on_and_another_share_of_tokens_is_another_run(
 }
 
 #[test]
-fn a_plan_tells_the_stage_its_discriminator_and_that_it_is_not_timed() {
+fn a_plan_tells_the_stage_its_discriminator_and_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let config = RunConfig::read(&tiny_run(folder.path(), 5)).unwrap();
     let out = folder.path().join("run");
     let plan = Plan::make(&config, &out, Some(&Device::Cpu)).unwrap();
     let of = |plan: &Plan| *plan.stages.iter().find(|stage| stage.stage == "decoder").unwrap();
     let stage = of(&plan);
-    assert_eq!((stage.steps, stage.batch, stage.seconds), (5, 3, None));
-    assert!(plan.seconds.is_some() && plan.to_string().contains("without the stage decoder"), "{plan}");
+    assert_eq!((stage.steps, stage.batch), (5, 3));
+    assert!(stage.step.is_some_and(|step| step.seconds > 0.0) && stage.seconds < plan.seconds, "{plan}");
+    // The tokenizer's discriminator counts where it has one.
+    let mut adversarial = config.clone();
+    adversarial.tokenizer.adversarial = config.decoder.as_ref().unwrap().adversarial.clone();
+    let tokenizer = |config: &RunConfig| Plan::make(config, &out, None).unwrap().stages[0];
+    let (with, without) = (tokenizer(&adversarial), tokenizer(&config));
+    let discriminator = with.memory.weights - without.memory.weights;
+    assert!(discriminator > 0);
+    assert_eq!(with.memory.moments - without.memory.moments, 2 * discriminator);
+    assert!(with.checkpoint_bytes > without.checkpoint_bytes);
     let mut alone = config;
     alone.decoder.as_mut().unwrap().adversarial = None;
     let alone = of(&Plan::make(&alone, &out, None).unwrap());

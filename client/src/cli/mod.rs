@@ -1,5 +1,6 @@
 //! The command line: arguments, dispatch, exit codes.
 
+mod bench;
 mod decode;
 mod emergence;
 mod encode;
@@ -14,10 +15,10 @@ mod progress;
 mod score;
 mod token_file;
 
-use std::process::ExitCode;
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use raygen_client::Client;
+use raygen_client::{Client, ConnectOptions};
 
 use self::{failure::Failure, output::Output};
 
@@ -31,6 +32,18 @@ struct Arguments {
     /// Where the server listens.
     #[arg(long, global = true, env = "RAYGEN_ENDPOINT", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     endpoint: String,
+    /// Authorities to trust instead of the system's, in PEM; for https:// endpoints.
+    #[arg(long, global = true, env = "RAYGEN_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Certificate of this client, in PEM, where the server asks for one.
+    #[arg(long, global = true, env = "RAYGEN_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, global = true, env = "RAYGEN_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// API key; the environment keeps it out of the list of processes.
+    #[arg(long, global = true, env = "RAYGEN_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<String>,
     /// Write machine-readable JSON lines to standard output.
     #[arg(long, global = true)]
     json: bool,
@@ -48,6 +61,8 @@ enum Command {
     Decode(decode::DecodeArguments),
     /// Score films with their impressions under a model, and judge the result by a gate.
     Score(score::ScoreArguments),
+    /// Send many requests and tell how long they take.
+    Bench(bench::BenchArguments),
     /// List the models of the server.
     Models,
 }
@@ -55,12 +70,29 @@ enum Command {
 /// Where to call, and how to talk.
 struct Session {
     endpoint: String,
+    options: ConnectOptions,
     output: Output,
+}
+
+impl Arguments {
+    /// Reads the certificates.
+    fn connect_options(&self) -> Result<ConnectOptions, Failure> {
+        let read = |option: &str, path: &PathBuf| {
+            fs::read(path).map_err(|error| Failure::Usage(format!("{option}: {}: {error}", path.display())))
+        };
+        let tls_identity = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((read("--tls-cert", cert)?, read("--tls-key", key)?)),
+            _ => return Err(Failure::Usage("--tls-cert and --tls-key go together".to_owned())),
+        };
+        let tls_ca = self.tls_ca.as_ref().map(|path| read("--tls-ca", path)).transpose()?;
+        Ok(ConnectOptions { tls_ca, tls_identity, api_key: self.api_key.clone() })
+    }
 }
 
 impl Session {
     async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.endpoint).await?)
+        Ok(Client::connect_with(&self.endpoint, self.options.clone()).await?)
     }
 }
 
@@ -68,7 +100,11 @@ impl Session {
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    let session = Session { endpoint: arguments.endpoint, output };
+    let options = match arguments.connect_options() {
+        Ok(options) => options,
+        Err(failure) => return output.failure(&failure),
+    };
+    let session = Session { endpoint: arguments.endpoint, options, output };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output.failure(&Failure::Local(format!("cannot start: {error}"))),
@@ -94,6 +130,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Encode(arguments) => encode::run(session, arguments).await,
         Command::Decode(arguments) => decode::run(session, arguments).await,
         Command::Score(arguments) => score::run(session, arguments).await,
+        Command::Bench(arguments) => bench::run(session, arguments).await,
         Command::Models => models::run(session).await,
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod classification;
+pub mod comparison;
 pub mod distribution;
 mod diversity;
 mod error;

@@ -10,9 +10,11 @@ use super::errors::ApiError;
 use super::validate::{self, Violations};
 use super::{Api, Deadline, blocking, picture};
 use crate::engine::{EngineError, LoadedModel, Ticket, Work};
+use crate::transport::Held;
 
 pub(super) async fn serve(api: &Api, request: Request<v1::DecodeRequest>) -> Result<v1::DecodeResponse, ApiError> {
     let deadline = Deadline::of(&request);
+    let _held = Held::of(&request);
     let ticket = api.engine.try_enter(Work::ONE, deadline.instant())?;
     let request = request.into_inner();
     let model = api.repository.resolve(&request.model)?;

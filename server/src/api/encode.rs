@@ -12,6 +12,7 @@ use super::errors::{ApiError, Reason, Violation};
 use super::validate::{self, Violations};
 use super::{Api, Deadline, Messages, blocking, decode, picture, reply};
 use crate::engine::{self, EngineError, LoadedModel, ModelInfo, Ticket};
+use crate::transport::Held;
 
 /// A request that is in order.
 enum Work {
@@ -23,8 +24,10 @@ pub(super) async fn serve(
     api: Api,
     request: Request<v1::EncodeRequest>,
 ) -> Result<Response<Messages<v1::EncodeResponse>>, Status> {
-    let mut call = api.calls.begin("Encode");
+    let mut call = api.calls.begin("Encode").of(&request);
     let deadline = Deadline::of(&request);
+    // Until what refuses it has read it.
+    let _held = Held::of(&request);
     let begun = begin(&api, deadline, request.into_inner()).await;
     let (model, first, reconstruct) = begun.map_err(|error| {
         let status = Status::from(error);

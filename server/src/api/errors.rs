@@ -27,7 +27,12 @@ pub enum Reason {
     QueueFull,
     DeadlineUnreachable,
     DeadlineExceeded,
+    RateLimited,
+    Unauthenticated,
+    ScopeMissing,
+    ReceivingFull,
     RequestIdInFlight,
+    RequestIdReused,
     ShuttingDown,
     NumericFailure,
     ModelFailed,
@@ -72,6 +77,34 @@ pub enum ApiError {
         /// Whether waiting helps.
         soon: bool,
     },
+    /// Nobody that is known here.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Somebody who may not do this.
+    #[error("the key {key:?} lacks the scope {scope}, which this call needs")]
+    ScopeMissing {
+        /// The key's name.
+        key: String,
+        /// What it lacks.
+        scope: &'static str,
+    },
+    /// A key has used up its quota.
+    #[error("{what}; try again in {} ms", retry_after.as_millis())]
+    RateLimited {
+        /// Which limit was met.
+        what: String,
+        /// When there is quota again.
+        retry_after: Duration,
+    },
+    /// All memory for request messages is in use.
+    #[error("request messages on their way in hold {limit} bytes already; try again in a moment")]
+    ReceivingFull {
+        /// Bytes for all of them.
+        limit: u64,
+    },
+    /// A request message stopped half-way.
+    #[error("nothing of the message came for {} s, so the request was cancelled", .0.as_secs())]
+    SenderStalled(Duration),
     /// The same request is running.
     #[error("a request with request_id {0} is running; wait for it, or use another id")]
     RequestIdInFlight(String),
@@ -106,7 +139,12 @@ impl Reason {
             Self::QueueFull => "QUEUE_FULL",
             Self::DeadlineUnreachable => "DEADLINE_UNREACHABLE",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::ScopeMissing => "SCOPE_MISSING",
+            Self::ReceivingFull => "RECEIVING_FULL",
             Self::RequestIdInFlight => "REQUEST_ID_IN_FLIGHT",
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::NumericFailure => "NUMERIC_FAILURE",
             Self::ModelFailed => "MODEL_FAILED",
@@ -146,7 +184,11 @@ impl ApiError {
             Self::ModelNotReady { soon: true, .. } => (Code::Unavailable, Reason::ModelNotReady),
             Self::ModelNotReady { soon: false, .. } => (Code::FailedPrecondition, Reason::ModelNotReady),
             Self::RequestIdInFlight(_) => (Code::Aborted, Reason::RequestIdInFlight),
-            Self::Stalled(_) => (Code::Cancelled, Reason::Cancelled),
+            Self::Stalled(_) | Self::SenderStalled(_) => (Code::Cancelled, Reason::Cancelled),
+            Self::Unauthenticated(_) => (Code::Unauthenticated, Reason::Unauthenticated),
+            Self::ScopeMissing { .. } => (Code::PermissionDenied, Reason::ScopeMissing),
+            Self::RateLimited { .. } => (Code::ResourceExhausted, Reason::RateLimited),
+            Self::ReceivingFull { .. } => (Code::ResourceExhausted, Reason::ReceivingFull),
             Self::Unimplemented(_) => (Code::Unimplemented, Reason::Unimplemented),
             Self::Internal(_) => (Code::Internal, Reason::Internal),
             Self::Engine(error) => match error {
@@ -174,15 +216,25 @@ impl ApiError {
             Self::ModelNotFound { name, .. } => {
                 details.set_resource_info("raygen.v1.Model", name, "", self.to_string());
             }
-            Self::ModelNotReady { soon: true, .. } | Self::Engine(EngineError::ShuttingDown) => {
-                details.set_retry_info(Some(RETRY_ELSEWHERE));
-            }
-            Self::Engine(EngineError::QueueFull { retry_after, .. }) => {
-                details.set_retry_info(Some(*retry_after));
-            }
             _ => {}
         }
+        if let Some(delay) = self.retry_after() {
+            details.set_retry_info(Some(delay));
+        }
         details
+    }
+
+    /// When to try again, where that helps.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::ModelNotReady { soon: true, .. }
+            | Self::ReceivingFull { .. }
+            | Self::Engine(EngineError::ShuttingDown) => Some(RETRY_ELSEWHERE),
+            Self::RateLimited { retry_after, .. } | Self::Engine(EngineError::QueueFull { retry_after, .. }) => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -190,7 +242,7 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let (code, reason) = error.kind();
         let mut metadata = MetadataMap::new();
-        if let ApiError::Engine(EngineError::QueueFull { retry_after, .. }) = &error {
+        if let (Code::ResourceExhausted, Some(retry_after)) = (code, error.retry_after()) {
             // What gRPC clients with a retry policy obey (gRFC A6).
             let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
             metadata.insert("grpc-retry-pushback-ms", MetadataValue::from(millis));

@@ -6,6 +6,7 @@ use raygen_model::image::{DecodeLimits, ImageFormat, Provenance};
 use raygen_proto::v1;
 use raygen_proto::v1::generate_response::{Admitted, Event, Progress, Sample, Summary};
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::call::RequestId;
 use super::canvas::{self, Canvas, CanvasSource};
@@ -15,6 +16,7 @@ use super::reply::{self, Reply};
 use super::validate::{self, Violations};
 use super::{Api, Deadline, Messages, blocking, picture};
 use crate::engine::{self, EngineError, Envelope, Generation, Inbox, LoadedModel, Work};
+use crate::transport::Held;
 
 /// A request that is in order, but for a picture that has to be encoded first.
 struct Checked {
@@ -43,8 +45,10 @@ pub(super) async fn serve(
     api: Api,
     request: Request<v1::GenerateRequest>,
 ) -> Result<Response<Messages<v1::GenerateResponse>>, Status> {
-    let mut call = api.calls.begin("Generate");
+    let mut call = api.calls.begin("Generate").of(&request);
     let deadline = Deadline::of(&request);
+    // Until what refuses it has read it.
+    let _held = Held::of(&request);
     let begun = begin(&api, deadline, request.into_inner()).await;
     let (inbox, writer, admitted, request_id) = begun.map_err(|error| {
         let status = Status::from(error);
@@ -54,7 +58,7 @@ pub(super) async fn serve(
     let first = v1::GenerateResponse { sequence: 0, sample_index: 0, event: Some(Event::Admitted(admitted)) };
     // One message on its way: what the reader does not take stays with the engine, which drops previews.
     let (reply, reading) = reply::channel(call, request_id, 1, api.reader_timeout, is_summary);
-    tokio::spawn(Stream { inbox, writer, deadline }.run(first, reply));
+    tokio::spawn(Stream { inbox, writer, deadline }.run(first, reply).in_current_span());
     Ok(Response::new(Box::pin(reading)))
 }
 
@@ -99,7 +103,10 @@ fn take_request_id(api: &Api, id: &str) -> Result<Option<RequestId>, ApiError> {
     match validate::request_id("request_id", id)? {
         None => Ok(None),
         Some(id) => match api.calls.take_request_id(id.clone()) {
-            Some(held) => Ok(Some(held)),
+            Some(held) => {
+                tracing::Span::current().record("request_id", id.as_str());
+                Ok(Some(held))
+            }
             None => Err(ApiError::RequestIdInFlight(id)),
         },
     }

@@ -11,6 +11,7 @@ mod models;
 mod picture;
 mod reply;
 mod score;
+mod trace;
 mod validate;
 
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use call::{Call, Calls};
 pub use deadline::{Deadline, DeadlineLayer};
 pub use errors::{ApiError, Reason, Violation};
+pub use trace::TraceLayer;
 
 use crate::engine::Engine;
 use crate::repository::Repository;
@@ -135,7 +137,7 @@ impl v1::ray_gen_service_server::RayGenService for Api {
     }
 
     async fn decode(&self, request: Request<v1::DecodeRequest>) -> Result<Response<v1::DecodeResponse>, Status> {
-        let call = self.calls.begin("Decode");
+        let call = self.calls.begin("Decode").of(&request);
         answer(call, decode::serve(self, request).await).map(Response::new)
     }
 
@@ -153,25 +155,28 @@ impl v1::model_service_server::ModelService for Api {
         &self,
         request: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
-        let call = self.calls.begin("ListModels");
+        let call = self.calls.begin("ListModels").of(&request);
         answer(call, models::list(&self.repository, request.get_ref())).map(Response::new)
     }
 
     async fn get_model(&self, request: Request<v1::GetModelRequest>) -> Result<Response<v1::GetModelResponse>, Status> {
-        let call = self.calls.begin("GetModel");
+        let call = self.calls.begin("GetModel").of(&request);
         answer(call, models::get(&self.repository, request.get_ref())).map(Response::new)
     }
 
-    async fn load_model(&self, _: Request<v1::LoadModelRequest>) -> Result<Response<v1::LoadModelResponse>, Status> {
-        let call = self.calls.begin("LoadModel");
+    async fn load_model(
+        &self,
+        request: Request<v1::LoadModelRequest>,
+    ) -> Result<Response<v1::LoadModelResponse>, Status> {
+        let call = self.calls.begin("LoadModel").of(&request);
         answer(call, Err(models::not_while_running("Loading"))).map(Response::new)
     }
 
     async fn unload_model(
         &self,
-        _: Request<v1::UnloadModelRequest>,
+        request: Request<v1::UnloadModelRequest>,
     ) -> Result<Response<v1::UnloadModelResponse>, Status> {
-        let call = self.calls.begin("UnloadModel");
+        let call = self.calls.begin("UnloadModel").of(&request);
         answer(call, Err(models::not_while_running("Unloading"))).map(Response::new)
     }
 }

@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use raygen_model::image::Picture;
 use raygen_model::sampler::SampleState;
+use tracing::Span;
 
 use super::model::LoadedModel;
-use super::outbox::Finished;
+use super::outbox::{Finished, Progress};
 use super::request::Preview;
+use super::running::Running;
 use super::scheduler::Row;
+use super::stats::EngineStats;
 use super::step::decode_each;
 use super::worker::{Stepped, Worker};
 
@@ -26,8 +29,8 @@ impl Worker {
             request.samples.insert(row.sample, state.clone());
             let done = state.step >= request.generation.params.step_count;
             if request.wants_preview(&state) && request.generation.preview == Preview::Tokens {
-                let dropped = request.outbox.progress(row.sample, request.progress(&state));
-                self.stats.previews_dropped(dropped);
+                let progress = request.progress(&state);
+                send(&self.stats, request, row.sample, progress);
             }
             if done { &mut finished } else { &mut going_on }.push(Stepped { row, state });
         }
@@ -41,8 +44,11 @@ impl Worker {
             let began = Instant::now();
             let mut rough = Rough::new(&model);
             let grids: Vec<&[u32]> = rows.iter().map(|stepped| stepped.state.ids.as_slice()).collect();
+            let spans = self.decode_spans(&rows);
             let pictures = decode_each(&model, &grids);
             let took = began.elapsed();
+            drop(spans);
+            self.stats.decode_seconds.took(took);
             for (stepped, picture) in rows.iter().zip(pictures) {
                 let Stepped { row, state } = stepped;
                 let picture = match picture {
@@ -66,11 +72,10 @@ impl Worker {
                         Preview::Approximate => rough.picture(&state.ids),
                         Preview::None | Preview::Tokens => None,
                     };
-                    let dropped = request.outbox.progress(row.sample, progress);
-                    self.stats.previews_dropped(dropped);
+                    send(&self.stats, request, row.sample, progress);
                 }
                 request.finished(row.sample, Finished { ids: state.ids.clone(), picture });
-                self.stats.picture_done();
+                self.stats.picture_done(state.ids.len());
                 if self.scheduler.finish(*row)
                     && let Some(request) = self.requests.remove(&row.request)
                 {
@@ -78,6 +83,12 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// One span for each row's decoding.
+    fn decode_spans(&self, rows: &[Stepped]) -> Vec<Span> {
+        let request = |stepped: &Stepped| self.requests.get(&stepped.row.request);
+        rows.iter().filter_map(|stepped| Some(request(stepped)?.decode_span(rows.len()))).collect()
     }
 
     /// Sends picture previews to those readers that keep up.
@@ -111,8 +122,7 @@ impl Worker {
                 }
                 let mut progress = request.progress(&stepped.state);
                 progress.picture = picture;
-                let dropped = request.outbox.progress(stepped.row.sample, progress);
-                self.stats.previews_dropped(dropped);
+                send(&self.stats, request, stepped.row.sample, progress);
             }
         }
     }
@@ -153,6 +163,16 @@ impl Worker {
         }
         groups
     }
+}
+
+/// Sends a preview, and counts what gave way for it.
+fn send(stats: &EngineStats, request: &mut Running, sample: u32, progress: Progress) {
+    let first = progress.picture.as_ref().and_then(|_| request.first_preview());
+    if let Some(after) = first {
+        stats.first_preview_seconds.took(after);
+    }
+    let dropped = request.outbox.progress(sample, progress);
+    stats.previews_dropped(dropped);
 }
 
 /// Approximate pictures of one turn. While the patches are being measured a turn takes one decode for them, however many

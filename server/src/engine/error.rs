@@ -59,6 +59,7 @@ impl From<ModelFault> for EngineError {
     fn from(fault: ModelFault) -> Self {
         match fault {
             ModelFault::NotFinite(_) => Self::Numeric { step: None },
+            ModelFault::OutOfMemory(_) => Self::Model { detail: fault.to_string() },
             ModelFault::Failed(detail) => Self::Model { detail },
             ModelFault::DeviceLost(detail) => Self::Stopped { detail },
         }

@@ -31,6 +31,7 @@ pub struct Controls {
     batches: Mutex<Vec<usize>>,
     conditions: AtomicU64,
     to_measure: AtomicU64,
+    memory_rows: AtomicU64,
 }
 
 /// A model whose logits are a hash of the grid and the words.
@@ -48,6 +49,19 @@ impl Controls {
     /// Makes each step take this long.
     pub fn slow(&self, step: Duration) {
         self.step_millis.store(u64::try_from(step.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Makes steps and decodes of more rows run out of memory; 0 is memory for all.
+    pub fn memory_for(&self, rows: u64) {
+        self.memory_rows.store(rows, Ordering::Relaxed);
+    }
+
+    fn check_memory(&self, rows: usize) -> Result<(), ModelFault> {
+        match self.memory_rows.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            most if rows as u64 <= most => Ok(()),
+            most => Err(ModelFault::OutOfMemory(format!("{rows} rows where {most} fit"))),
+        }
     }
 
     /// Makes so many calls of `approximate` measure, instead of giving a picture.
@@ -175,6 +189,7 @@ impl StepModel for FakeModel {
         if millis > 0 {
             std::thread::sleep(Duration::from_millis(millis));
         }
+        self.controls.check_memory(rows.len())?;
         self.controls.batches.lock().unwrap_or_else(PoisonError::into_inner).push(rows.len());
         let mut logits = Vec::with_capacity(rows.len());
         for (ids, condition) in rows {
@@ -195,6 +210,7 @@ impl StepModel for FakeModel {
     }
 
     fn decode(&self, grids: &[&[u32]]) -> Result<Vec<Picture>, ModelFault> {
+        self.controls.check_memory(grids.len())?;
         let side = self.info.image_size as usize;
         let columns = self.info.grid_width as usize;
         let patch = side / columns;

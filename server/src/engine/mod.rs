@@ -101,7 +101,7 @@ impl Engine {
     pub fn generate_admitted(&self, generation: Generation, ticket: Ticket) -> Result<(Inbox, u32), EngineError> {
         let ahead = ticket.ahead;
         let (outbox, inbox) = outbox::channel(1);
-        self.send(Command::Generate(Box::new(generation), outbox, ticket))?;
+        self.send(Command::Generate(Box::new(generation), outbox, ticket, tracing::Span::current()))?;
         Ok((inbox, ahead))
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use raygen_model::image::Picture;
@@ -12,6 +13,9 @@ use raygen_model::transformer::View;
 
 /// How long a warm-up may go on measuring patches: start-up stays short with large models, too.
 const MEASURING: Duration = Duration::from_secs(1);
+
+/// Grids decoded at once.
+const DECODE_BATCH: usize = 4;
 
 /// What is known of a model before it computes anything.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +70,9 @@ pub enum ModelFault {
     /// The device itself failed: nothing will ever be computed on it again in this process.
     #[error("the device is lost: {0}")]
     DeviceLost(String),
+    /// The batch does not fit into the device's memory; a smaller one may.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -174,6 +181,30 @@ pub struct LoadedModel {
     pub name: String,
     /// The model.
     pub model: Box<dyn StepModel>,
+    /// The most rows of a step that are known not to run out of memory, or no limit yet.
+    pub(super) step_rows: BatchLimit,
+    /// The same for grids decoded at once.
+    pub(super) decode_rows: BatchLimit,
+}
+
+/// How many rows may go into one batch: halved whenever one runs out of memory, never raised again.
+#[derive(Debug)]
+pub(super) struct BatchLimit(AtomicUsize);
+
+impl BatchLimit {
+    fn new(rows: usize) -> Self {
+        Self(AtomicUsize::new(rows))
+    }
+
+    /// Rows that may go into a batch, at least 1.
+    pub(super) fn rows(&self) -> usize {
+        self.0.load(Ordering::Relaxed).max(1)
+    }
+
+    /// A batch of so many rows ran out of memory.
+    pub(super) fn halve(&self, rows: usize) {
+        self.0.fetch_min((rows / 2).max(1), Ordering::Relaxed);
+    }
 }
 
 // === impl LoadedModel ===
@@ -181,7 +212,12 @@ pub struct LoadedModel {
 impl LoadedModel {
     /// A model under its name.
     pub fn new(name: impl Into<String>, model: impl StepModel + 'static) -> Self {
-        Self { name: name.into(), model: Box::new(model) }
+        Self {
+            name: name.into(),
+            model: Box::new(model),
+            step_rows: BatchLimit::new(usize::MAX),
+            decode_rows: BatchLimit::new(DECODE_BATCH),
+        }
     }
 
     /// What is known of it.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use raygen_model::sampler::SamplingParams;
 use raygen_model::text::TextTokens;
 use raygen_model::transformer::View;
+use tracing::Span;
 
 use super::admission::{Ticket, Work};
 use super::model::LoadedModel;
@@ -57,8 +58,8 @@ impl Generation {
 
 /// A message to the engine's thread.
 pub(super) enum Command {
-    /// Generate; the ticket is the request's place in the queue.
-    Generate(Box<Generation>, super::outbox::Outbox, Ticket),
+    /// Generate; the ticket is the request's place in the queue, the span what its own spans hang below.
+    Generate(Box<Generation>, super::outbox::Outbox, Ticket, Span),
     /// Anything else that needs the model, run between steps.
     Task(Box<dyn super::task::Task>),
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use raygen_model::sampler::{SampleState, guidance_at};
+use tracing::Span;
 
 use super::admission::Ticket;
 use super::model::{Condition, ModelFault};
 use super::outbox::{Finished, Outbox, Progress, Summary};
 use super::request::{Generation, Preview};
+use crate::telemetry::traces::TARGET;
 
 /// A request that was admitted and is not complete.
 pub(super) struct Running {
@@ -21,6 +23,12 @@ pub(super) struct Running {
     conditions: Option<Conditions>,
     submitted: Instant,
     summary: Summary,
+    /// Whether a preview with a picture was sent.
+    previewed: bool,
+    /// What the spans of this request hang below.
+    span: Span,
+    /// Open until the first sample has a slot.
+    queue_span: Option<Span>,
 }
 
 #[derive(Clone)]
@@ -33,7 +41,8 @@ struct Conditions {
 // === impl Running ===
 
 impl Running {
-    pub(super) fn new(generation: Generation, outbox: Outbox, ticket: Ticket, now: Instant) -> Self {
+    pub(super) fn new(generation: Generation, outbox: Outbox, ticket: Ticket, span: Span, now: Instant) -> Self {
+        let queue_span = tracing::trace_span!(target: TARGET, parent: &span, "queue");
         Self {
             generation,
             outbox,
@@ -42,12 +51,17 @@ impl Running {
             conditions: None,
             submitted: now,
             summary: Summary::default(),
+            previewed: false,
+            span,
+            queue_span: Some(queue_span),
         }
     }
 
     /// Computes the conditions on the first call, and puts a sample into its slot.
     pub(super) fn start(&mut self, sample: u32, now: Instant) -> Result<(), ModelFault> {
         if self.conditions.is_none() {
+            drop(self.queue_span.take());
+            let _encoding = tracing::trace_span!(target: TARGET, parent: &self.span, "encode_text").entered();
             self.summary.queue = now.saturating_duration_since(self.submitted);
             let model = &self.generation.model;
             let view = self.generation.view;
@@ -77,6 +91,26 @@ impl Running {
         let away_from = self.conditions.as_ref()?.away_from.as_ref()?;
         let scale = guidance_at(&self.generation.params, state.step);
         (scale != 1.0).then_some((scale, away_from))
+    }
+
+    /// How long it waited for its first slot.
+    pub(super) fn waited(&self) -> Duration {
+        self.summary.queue
+    }
+
+    /// A span below the request's: `step` of a sample, or a `decode`, over a batch of so many rows.
+    pub(super) fn step_span(&self, step: u32, rows: usize) -> Span {
+        tracing::trace_span!(target: TARGET, parent: &self.span, "step", step, rows)
+    }
+
+    /// See [`Self::step_span`].
+    pub(super) fn decode_span(&self, rows: usize) -> Span {
+        tracing::trace_span!(target: TARGET, parent: &self.span, "decode", rows)
+    }
+
+    /// The time since admission, when this is the first preview with a picture.
+    pub(super) fn first_preview(&mut self) -> Option<Duration> {
+        (!std::mem::replace(&mut self.previewed, true)).then(|| self.submitted.elapsed())
     }
 
     pub(super) fn stepped(&mut self, took: Duration) {

@@ -6,10 +6,7 @@ use raygen_model::image::Picture;
 use raygen_model::sampler::{SampleState, SamplingError, SamplingParams, advance, combine};
 
 use super::error::EngineError;
-use super::model::{LoadedModel, ModelFault, ModelRow};
-
-/// Grids decoded at once.
-const DECODE_BATCH: usize = 4;
+use super::model::{BatchLimit, LoadedModel, ModelFault, ModelRow};
 
 /// What one row brings to a step.
 pub(super) struct StepRow<'a> {
@@ -58,37 +55,67 @@ fn advance_row(
     }
 }
 
-/// The logits of each row. When the batch fails, each row is tried alone, so that only the bad one fails.
+/// The logits of each row, in batches of as many rows as are known to fit.
 fn logits_of_each(model: &LoadedModel, batch: &[ModelRow<'_>]) -> Vec<Result<Vec<f32>, ModelFault>> {
-    match model.model.logits(batch) {
-        Ok(logits) if logits.len() == batch.len() => logits.into_iter().map(Ok).collect(),
-        Ok(logits) => {
-            let fault = ModelFault::Failed(format!("{} rows of logits came for {} rows", logits.len(), batch.len()));
-            vec![Err(fault); batch.len()]
-        }
-        // Nothing will be computed on a lost device, for no row.
-        Err(fault @ ModelFault::DeviceLost(_)) => vec![Err(fault); batch.len()],
-        Err(fault) if batch.len() == 1 => vec![Err(fault)],
-        Err(_) => batch.iter().flat_map(|row| logits_of_each(model, std::slice::from_ref(row))).collect(),
-    }
+    in_batches(batch, &model.step_rows, &model.name, "rows of a step", &|rows| model.model.logits(rows))
 }
 
-/// The picture of each grid. When a batch fails, each grid is tried alone.
+/// The picture of each grid.
 pub(super) fn decode_each(model: &LoadedModel, grids: &[&[u32]]) -> Vec<Result<Picture, EngineError>> {
-    grids.chunks(DECODE_BATCH).flat_map(|batch| decode_batch(model, batch)).collect()
+    let pictures = in_batches(grids, &model.decode_rows, &model.name, "grids", &|grids| model.model.decode(grids));
+    pictures.into_iter().map(|picture| picture.map_err(EngineError::from).and_then(finite)).collect()
 }
 
-fn decode_batch(model: &LoadedModel, batch: &[&[u32]]) -> Vec<Result<Picture, EngineError>> {
-    match model.model.decode(batch) {
-        Ok(pictures) if pictures.len() == batch.len() => pictures.into_iter().map(finite).collect(),
-        Ok(pictures) => {
-            let detail = format!("{} pictures came for {} grids", pictures.len(), batch.len());
-            vec![Err(EngineError::Model { detail }); batch.len()]
+/// A model's function over a batch.
+type Compute<'a, I, O> = dyn Fn(&[I]) -> Result<Vec<O>, ModelFault> + 'a;
+
+/// One result for each input. A batch that runs out of memory is halved and tried again, and so are later ones from the
+/// beginning; when one fails otherwise, each input is tried alone, so that only the bad one fails.
+fn in_batches<I, O>(
+    inputs: &[I],
+    limit: &BatchLimit,
+    model: &str,
+    what: &str,
+    run: &Compute<'_, I, O>,
+) -> Vec<Result<O, ModelFault>> {
+    let mut results = Vec::with_capacity(inputs.len());
+    while results.len() < inputs.len() {
+        let rest = &inputs[results.len()..];
+        let batch = &rest[..rest.len().min(limit.rows())];
+        match run(batch) {
+            Ok(outputs) if outputs.len() == batch.len() => results.extend(outputs.into_iter().map(Ok)),
+            Ok(outputs) => {
+                let detail = format!("{} results came for {} {what}", outputs.len(), batch.len());
+                results.extend(batch.iter().map(|_| Err(ModelFault::Failed(detail.clone()))));
+            }
+            // Nothing will be computed on a lost device, for nobody.
+            Err(fault @ ModelFault::DeviceLost(_)) => results.extend(rest.iter().map(|_| Err(fault.clone()))),
+            Err(fault) if batch.len() == 1 => results.push(Err(fault)),
+            Err(ModelFault::OutOfMemory(detail)) => {
+                limit.halve(batch.len());
+                tracing::warn!(
+                    model,
+                    rows = batch.len(),
+                    now = limit.rows(),
+                    detail,
+                    "out of memory; {what}: fewer at once"
+                );
+            }
+            Err(_) => {
+                for input in batch {
+                    let alone = run(std::slice::from_ref(input)).and_then(|mut outputs| {
+                        outputs.pop().ok_or_else(|| ModelFault::Failed(format!("nothing came for one of the {what}")))
+                    });
+                    let lost = matches!(alone, Err(ModelFault::DeviceLost(_)));
+                    results.push(alone);
+                    if lost {
+                        break;
+                    }
+                }
+            }
         }
-        Err(fault @ ModelFault::DeviceLost(_)) => vec![Err(fault.into()); batch.len()],
-        Err(fault) if batch.len() == 1 => vec![Err(fault.into())],
-        Err(_) => batch.iter().flat_map(|grid| decode_batch(model, std::slice::from_ref(grid))).collect(),
     }
+    results
 }
 
 fn finite(picture: Picture) -> Result<Picture, EngineError> {

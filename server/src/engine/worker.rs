@@ -101,12 +101,12 @@ impl Worker {
     pub(super) fn accept(&mut self, command: Command, now: Instant) {
         match command {
             Command::Task(task) => self.tasks.push_back(task),
-            Command::Generate(generation, outbox, ticket) => {
+            Command::Generate(generation, outbox, ticket, span) => {
                 let id = self.next_id;
                 self.next_id += 1;
                 let samples = u32::try_from(generation.starts.len()).unwrap_or(u32::MAX);
                 self.scheduler.submit(id, samples, generation.deadline);
-                self.requests.insert(id, Running::new(*generation, outbox, ticket, now));
+                self.requests.insert(id, Running::new(*generation, outbox, ticket, span, now));
             }
         }
     }
@@ -157,7 +157,12 @@ impl Worker {
             if started.last {
                 request.ticket = None;
             }
-            if let Err(fault) = request.start(started.row.sample, now) {
+            let first = request.condition().is_none();
+            let begun = request.start(started.row.sample, now);
+            if first {
+                self.stats.queue_seconds.took(request.waited());
+            }
+            if let Err(fault) = begun {
                 self.fail(started.row.request, fault.into());
             }
         }
@@ -192,6 +197,8 @@ impl Worker {
         let began = Instant::now();
         let mut taken = Vec::with_capacity(rows.len());
         let mut batch = Vec::with_capacity(rows.len());
+        let mut spans = Vec::new();
+        let mut spanned = None;
         for row in rows {
             let Some(request) = self.requests.get(&row.request) else {
                 continue;
@@ -199,6 +206,10 @@ impl Worker {
             let (Some(state), Some(condition)) = (request.samples.get(&row.sample), request.condition()) else {
                 continue;
             };
+            // The rows of a request stand together: one span for all of them.
+            if spanned.replace(row.request) != Some(row.request) {
+                spans.push(request.step_span(state.step + 1, rows.len()));
+            }
             taken.push(*row);
             batch.push(StepRow {
                 guidance: request.guidance(state),
@@ -209,7 +220,8 @@ impl Worker {
         }
         let (outcomes, computed) = step(model, batch);
         let took = began.elapsed();
-        self.stats.step_of(computed);
+        drop(spans);
+        self.stats.step_of(computed, took);
         if computed > 0 {
             self.admission.measured(took);
         }
@@ -258,6 +270,9 @@ impl Worker {
     }
 }
 
+#[cfg(test)]
+#[path = "promise_tests.rs"]
+mod promises;
 #[cfg(test)]
 #[path = "worker_tests.rs"]
 mod tests;

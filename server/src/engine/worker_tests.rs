@@ -14,17 +14,17 @@ use crate::engine::outbox::{self, Envelope, Event, Inbox};
 use crate::engine::request::{Generation, Preview};
 use crate::engine::task::Call;
 
-struct Bench {
-    worker: Worker,
+pub(super) struct Bench {
+    pub(super) worker: Worker,
     model: Arc<LoadedModel>,
-    controls: Arc<Controls>,
-    admission: Arc<Admission>,
+    pub(super) controls: Arc<Controls>,
+    pub(super) admission: Arc<Admission>,
     state: watch::Receiver<EngineState>,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 impl Bench {
-    fn new(max_slots: usize) -> Self {
+    pub(super) fn new(max_slots: usize) -> Self {
         let fake = FakeModel::new();
         let controls = fake.controls();
         let stats = Arc::new(EngineStats::new(max_slots));
@@ -35,7 +35,7 @@ impl Bench {
         Self { worker, model, controls, admission, state, now: Instant::now() }
     }
 
-    fn generation(&self, text: &str, steps: u32) -> Generation {
+    pub(super) fn generation(&self, text: &str, steps: u32) -> Generation {
         let info = self.model.info();
         Generation {
             model: Arc::clone(&self.model),
@@ -51,18 +51,18 @@ impl Bench {
         }
     }
 
-    fn submit(&mut self, generation: Generation) -> Inbox {
+    pub(super) fn submit(&mut self, generation: Generation) -> Inbox {
         let ticket = self.admission.try_enter(Work::ONE, None, self.now).expect("a place");
         let (outbox, inbox) = outbox::channel(1);
-        self.worker.accept(Command::Generate(Box::new(generation), outbox, ticket), self.now);
+        self.worker.accept(Command::Generate(Box::new(generation), outbox, ticket, tracing::Span::none()), self.now);
         inbox
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.worker.turn(self.now);
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         for _ in 0..10_000 {
             if self.worker.is_idle() {
                 return;
@@ -352,6 +352,26 @@ async fn a_device_lost_in_a_task_ends_the_engine_too() {
 }
 
 #[tokio::test]
+async fn a_batch_that_runs_out_of_memory_is_halved_and_nobody_notices() {
+    let mut bench = Bench::new(8);
+    bench.controls.memory_for(3);
+    let generation = |bench: &Bench, words: &str| Generation { preview: Preview::None, ..bench.generation(words, 2) };
+    let words = ["edema", "pneumonia", "effusion", "no edema", "acute", "no pneumonia", "no effusion", "acute edema"];
+    let inboxes = words.map(|words| {
+        let generation = generation(&bench, words);
+        bench.submit(generation)
+    });
+    bench.finish();
+    for (inbox, words) in inboxes.into_iter().zip(words) {
+        let (events, error) = all(inbox).await;
+        assert_eq!(error, None);
+        assert_eq!(grids(&events), alone(|bench| generation(bench, words)).await, "{words}");
+    }
+    // 8 and 4 rows do not fit, 2 do; later steps begin with 2.
+    assert_eq!(bench.controls.batches(), [2; 8]);
+}
+
+#[tokio::test]
 async fn patches_are_measured_one_decode_a_turn_and_grids_go_out_meanwhile() {
     let mut bench = Bench::new(4);
     bench.controls.measures(3);
@@ -379,5 +399,5 @@ async fn patches_are_measured_one_decode_a_turn_and_grids_go_out_meanwhile() {
 fn unreachable_command() -> Command {
     let bench = Bench::new(1);
     let ticket = bench.admission.try_enter(Work::ONE, None, bench.now).expect("a place");
-    Command::Generate(Box::new(bench.generation("edema", 1)), outbox::channel(0).0, ticket)
+    Command::Generate(Box::new(bench.generation("edema", 1)), outbox::channel(0).0, ticket, tracing::Span::none())
 }

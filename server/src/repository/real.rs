@@ -75,6 +75,7 @@ impl StepModel for RealModel {
 fn fault(error: ModelError) -> ModelFault {
     match error {
         error if error.is_device_lost() => ModelFault::DeviceLost(error.to_string()),
+        error if error.is_out_of_memory() => ModelFault::OutOfMemory(error.to_string()),
         ModelError::NotFinite { .. } | ModelError::Sampling(SamplingError::NotFinite { .. }) => {
             ModelFault::NotFinite(error.to_string())
         }

@@ -179,6 +179,11 @@ async fn the_http_port_tells_life_readiness_and_counts() {
         "raygen_requests_waiting 0",
         "raygen_pictures_total 1",
         "raygen_requests_total{method=\"Generate\",code=\"OK\"} 1",
+        "raygen_request_duration_seconds_count{method=\"Generate\"} 1",
+        "raygen_queue_duration_seconds_count 1",
+        "raygen_step_duration_seconds_bucket{le=\"+Inf\"} 4",
+        "raygen_step_batch_rows_bucket{le=\"1\"} 4",
+        "raygen_queue_saturation_ratio 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
     }

@@ -4,9 +4,12 @@
 
 mod bundles;
 mod common;
+mod dashboard;
 mod encode_and_score;
 mod generate;
 mod lifecycle;
 mod process;
+mod security;
 #[path = "../../../crates/model/tests/tiny/mod.rs"]
 mod tiny;
+mod traces;

@@ -22,17 +22,22 @@ fn failing(arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
-struct Running {
-    child: Child,
+pub struct Running {
+    pub child: Child,
     line: String,
-    url: String,
+    pub url: String,
 }
 
 impl Running {
     fn start(bundle: &Path) -> Self {
+        Self::start_with(bundle, &[])
+    }
+
+    pub fn start_with(bundle: &Path, environment: &[(&str, &str)]) -> Self {
         let models = bundle.display().to_string();
         let mut child = program(&["--models", &models, "--listen", "127.0.0.1:0", "--device", "cpu"])
             .env("RAYGEN_LOG__FILTER", "info,raygen_server=trace,raygen_model=trace")
+            .envs(environment.iter().copied())
             .spawn()
             .expect("started");
         let mut line = String::new();
@@ -41,12 +46,12 @@ impl Running {
         Self { child, line, url }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let told = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill");
         assert!(told.success());
     }
 
-    fn ended_within(&mut self, limit: Duration) -> Option<i32> {
+    pub fn ended_within(&mut self, limit: Duration) -> Option<i32> {
         let began = Instant::now();
         while began.elapsed() < limit {
             if let Some(status) = self.child.try_wait().expect("waited") {
@@ -65,7 +70,7 @@ impl Drop for Running {
     }
 }
 
-fn tiny_bundle(directory: &Path) -> std::path::PathBuf {
+pub fn tiny_bundle(directory: &Path) -> std::path::PathBuf {
     let bundle = directory.join("tiny");
     tiny::write(&bundle, &tiny::config(1));
     bundle

@@ -158,7 +158,8 @@ pub struct TokenizerConfig {
     /// How many checkpoints are kept: the newest.
     #[serde(default = "defaults::keep", skip_serializing_if = "defaults::is_keep")]
     pub keep: usize,
-    /// Keep the checkpoint of the best validation (the highest PSNR) too, as `best.*`. The bundle is of the last step all the same.
+    /// Keep the checkpoint of the best validation (the highest PSNR) too, as `best.*`. With `export.best` it is what goes on and into the
+    /// bundle; without, that is the last step's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keep_best: bool,
     /// The network.
@@ -250,6 +251,10 @@ pub struct ExportConfig {
     pub supported_terms: Vec<String>,
     /// What the model card should say beside what the trainer knows, in Markdown.
     pub notes: String,
+    /// Of each stage with `keep_best`, hand on the checkpoint of its best validation instead of the last one: to the later stages and
+    /// to the bundle.
+    #[serde(skip_serializing_if = "is_default")]
+    pub best: bool,
     /// Defaults of sampling.
     pub sampling: SamplingParams,
 }
@@ -261,6 +266,7 @@ impl Default for ExportConfig {
             licence: String::new(),
             supported_terms: Vec::new(),
             notes: String::new(),
+            best: false,
             sampling: SamplingParams::default(),
         }
     }

@@ -74,7 +74,8 @@ pub struct TransformerStageConfig {
     /// How many checkpoints are kept: the newest.
     #[serde(default = "defaults::keep", skip_serializing_if = "defaults::is_keep")]
     pub keep: usize,
-    /// Keep the checkpoint of the best validation (the lowest nll) too, as `best.*`. The bundle is of the last step all the same.
+    /// Keep the checkpoint of the best validation (the lowest nll) too, as `best.*`. With `export.best` it is what goes into the bundle;
+    /// without, that is the last step's.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keep_best: bool,
     /// The network.

@@ -23,6 +23,7 @@ const CODES: usize = u16::MAX as usize;
 
 /// Checks every value, and that the networks can be built.
 pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
+    best(config)?;
     classifier::validate(config)?;
     if !config.makes_pictures() {
         return without_pictures(config);
@@ -96,6 +97,19 @@ pub(super) fn validate(config: &RunConfig) -> Result<(), Problem> {
     if sampling.guidance_scale != 1.0 && config.transformer.condition_dropout == 0.0 {
         let problem = "must be 1 without transformer.condition_dropout: the model would not know the empty text";
         return Err(("export.sampling.guidance_scale".to_owned(), problem.to_owned()));
+    }
+    Ok(())
+}
+
+/// Which of the stages' checkpoints are exported.
+fn best(config: &RunConfig) -> Result<(), Problem> {
+    let kept = config.tokenizer.keep_best
+        || config.transformer.keep_best
+        || config.decoder.as_ref().is_some_and(|decoder| decoder.keep_best)
+        || config.classifier.as_ref().is_some_and(|classifier| classifier.keep_best);
+    if config.export.best && !kept {
+        let problem = "needs keep_best = true in a stage: without, no best checkpoint is kept";
+        return Err(("export.best".to_owned(), problem.to_owned()));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! How often films are drawn where classes are to be seen more evenly than they come.
 
-use raygen_manifest::{CLASSES, Labels};
+use raygen_manifest::{CLASSES, Labels, shows};
 
 /// Classes of the manifest, and one more for films that are labelled and show none of them.
 const GROUPS: usize = CLASSES.len() + 1;
@@ -9,10 +9,13 @@ const GROUPS: usize = CLASSES.len() + 1;
 ///
 /// At `balance` 0 all weights are 1. At 1 the labelled films share their draws evenly among the classes that occur among them
 /// (one of which is to show none): a film stands in each of its `n` classes, and gets of each the class's share over the films in
-/// it. Between, the two are mixed in that proportion. Films that nobody labelled always weigh 1.
+/// it. Between, the two are mixed in that proportion. Of each film come the labels and the classes of which nobody can say whether
+/// it shows them: it stands in none of these, and where it shows no other, not in the class of those that show none either. Films
+/// that stand nowhere, and films that nobody labelled, always weigh 1.
 #[must_use]
-pub fn class_weights<'l>(labels: impl IntoIterator<Item = &'l Labels>, balance: f64) -> Vec<f64> {
-    let groups: Vec<Option<[bool; GROUPS]>> = labels.into_iter().map(groups).collect();
+pub fn class_weights<'l>(films: impl IntoIterator<Item = (&'l Labels, &'l [String])>, balance: f64) -> Vec<f64> {
+    let groups: Vec<Option<[bool; GROUPS]>> =
+        films.into_iter().map(|(labels, uncertain)| groups(labels, uncertain)).collect();
     let mut counts = [0usize; GROUPS];
     for film in groups.iter().flatten() {
         counts.iter_mut().zip(film).for_each(|(count, stands)| *count += usize::from(*stands));
@@ -26,13 +29,13 @@ pub fn class_weights<'l>(labels: impl IntoIterator<Item = &'l Labels>, balance: 
     groups.iter().map(|film| film.as_ref().map_or(1.0, |film| (1.0 - balance) + balance * even(film))).collect()
 }
 
-/// The groups that a film stands in: at least one, unless nobody labelled it.
-fn groups(labels: &Labels) -> Option<[bool; GROUPS]> {
-    let flags = labels.class_flags()?;
+/// The groups that a film stands in: at least one, or none is known.
+fn groups(labels: &Labels, uncertain: &[String]) -> Option<[bool; GROUPS]> {
+    let known = CLASSES.map(|class| shows(labels, uncertain, class));
     let mut groups = [false; GROUPS];
-    groups[..CLASSES.len()].copy_from_slice(&flags);
-    groups[CLASSES.len()] = flags.iter().all(|flag| !flag);
-    Some(groups)
+    groups.iter_mut().zip(known).for_each(|(stands, shows)| *stands = shows == Some(true));
+    groups[CLASSES.len()] = known.iter().all(|shows| *shows == Some(false));
+    groups.contains(&true).then_some(groups)
 }
 
 #[cfg(test)]
@@ -49,6 +52,35 @@ mod tests {
         films.extend([positive(&["Edema"]), positive(&["Edema"]), positive(&["Edema", "Pneumonia"])]);
         films.push(Labels::Unlabelled);
         films
+    }
+
+    /// Weights of films of which nothing is uncertain.
+    fn class_weights(films: &[Labels], balance: f64) -> Vec<f64> {
+        super::class_weights(films.iter().map(|labels| (labels, &[][..])), balance)
+    }
+
+    #[test]
+    fn what_is_uncertain_is_unknown_and_not_absent() {
+        let doubt = ["Pneumonia".to_owned()];
+        let no_doubt = &[][..];
+        let weights = super::class_weights(
+            [
+                (&Labels::Negative, no_doubt),
+                (&Labels::Negative, no_doubt),
+                // It may show pneumonia: it is no film that shows nothing, and none of pneumonia.
+                (&Labels::Negative, &doubt),
+                (&positive(&["Edema"]), &doubt),
+                (&positive(&["Pneumonia"]), no_doubt),
+                (&positive(&["Pneumonia"]), &doubt),
+            ],
+            1.0,
+        );
+        // Four films are known to stand somewhere: two show nothing, one edema, one pneumonia.
+        let share = 4.0 / 3.0;
+        let expected = [share / 2.0, share / 2.0, 1.0, share, share, 1.0];
+        for (weight, expected) in weights.iter().zip(expected) {
+            assert!((weight - expected).abs() < 1e-12, "{weights:?}");
+        }
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl FilmOrder {
         self.draws(step * batch as u64, batch)
     }
 
+    /// The same for one of several ranks, each of which takes `batch` films of a step: of (rank, ranks), the ranks' films one after
+    /// another are those of one batch of all.
+    pub fn batch_of(&mut self, step: u64, batch: usize, (rank, ranks): (usize, usize)) -> Vec<(usize, u64)> {
+        self.batch(step * ranks as u64 + rank as u64, batch)
+    }
+
     /// The films of `draws` draws from the `first` on, counted over all epochs, each with a number that no other draw of this film
     /// has: the epoch, where films are drawn once in each.
     pub fn draws(&mut self, first: u64, draws: usize) -> Vec<(usize, u64)> {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use crate::config::RunConfig;
+use crate::config::{AdversarialConfig, RunConfig};
 use crate::stages::classifier::trial as classifier_trial;
 use crate::stages::tokenizer::trial::{self as tokenizer_trial, noise};
 use crate::stages::transformer::trial as transformer_trial;
@@ -46,6 +46,8 @@ pub struct Times {
     pub encode: Option<Measured>,
     /// A step of the transformer.
     pub transformer: Option<Measured>,
+    /// A step of the decoder.
+    pub decoder: Option<Measured>,
     /// A step of the classifier.
     pub classifier: Option<Measured>,
 }
@@ -104,6 +106,16 @@ fn measure_generator(
     // Each batch is timed with an update of its own, so that this is rather too much.
     let batches = config.transformer.accumulate as f64;
     times.transformer = batch.map(|batch| Measured { seconds: batch.seconds * batches, ..batch });
+    let Some(decoder) = config.decoder.clone().filter(|decoder| decoder.steps > 0) else { return Ok(()) };
+    let (mut own, of) = (config.clone(), device.clone());
+    // A step of the whole tokenizer with the losses of the decoder, its discriminator at work.
+    own.tokenizer.structure = decoder.structure;
+    own.tokenizer.perceptual = decoder.perceptual;
+    own.tokenizer.adversarial = decoder.adversarial.map(|adversarial| AdversarialConfig { start: 0, ..adversarial });
+    times.decoder = timed(end, decoder.batch, move |films| {
+        let mut trial = tokenizer_trial::Trial::new(&own, films, &of)?;
+        Ok(Box::new(move || trial.step()))
+    })?;
     Ok(())
 }
 

@@ -27,7 +27,7 @@ use crate::stages::transformer::{Shapes, check_text_start, vocabulary};
 const FORWARD: f64 = 1.0 / 3.0;
 /// Forward passes over a validation film: four masks, with and without the text.
 const FORWARDS_PER_FILM: f64 = 8.0;
-/// The stage whose time is not told: the grids that it makes first depend on what the transformer has learnt to fill in.
+/// The stage that is timed as if all of the tokenizer learnt, which is rather too much.
 const DECODER: &str = "decoder";
 /// Bytes of a token, in memory and on disk.
 const TOKEN_BYTES: u64 = 2;
@@ -147,6 +147,9 @@ impl Plan {
             false => longest(&films).min(config.transformer.text.max_tokens),
         };
         let [vqgan, transformer, text] = &networks;
+        let adversarial = config.tokenizer.adversarial.as_ref().filter(|_| config.tokenizer.steps > 0);
+        let discriminator = networks::discriminator(config, adversarial);
+        let vqgan: Vec<&Network> = std::iter::once(vqgan).chain(&discriminator).collect();
         let vqgan_activations = if config.tokenizer.steps == 0 { 0 } else { memory::tokenizer_activations(config) };
         let mut plan = Self {
             stages: vec![
@@ -155,8 +158,8 @@ impl Plan {
                     steps: config.tokenizer.steps,
                     batch: config.tokenizer.batch,
                     epochs: epochs(config.tokenizer.steps, config.tokenizer.batch, train),
-                    memory: Memory::of(&[vqgan], vqgan_activations),
-                    checkpoint_bytes: Memory::checkpoint(&[vqgan])
+                    memory: Memory::of(&vqgan, vqgan_activations),
+                    checkpoint_bytes: Memory::checkpoint(&vqgan)
                         * kept(config.tokenizer.steps, &config.tokenizer.safety()),
                     step: None,
                     seconds: None,
@@ -267,18 +270,31 @@ impl Plan {
         for stage in &mut self.stages {
             match (stage.stage, &config.classifier) {
                 ("tokenizer", _) => stage.take(times.tokenizer, &config.tokenizer.cadence, val),
-                (DECODER, _) => {}
+                (DECODER, _) => {
+                    if let Some(decoder) = &config.decoder {
+                        stage.take(times.decoder, &decoder.cadence, 2.0 * val);
+                    }
+                }
                 (classifier::STAGE, Some(config)) => stage.take(times.classifier, &config.cadence, val),
                 _ => stage.take(times.transformer, &config.transformer.cadence, val * FORWARDS_PER_FILM + sheet),
             }
+        }
+        // The decoder's stage fills in a part of every film's grid first.
+        if let (Some(decoder), Some(stage)) =
+            (&config.decoder, self.stages.iter_mut().find(|stage| stage.stage == DECODER))
+        {
+            let grids = (self.films.train + self.films.val) as f64 * f64::from(decoder.grids);
+            let forward = times.transformer.map(|step| {
+                step.seconds / config.transformer.films_a_step() as f64 * FORWARD * f64::from(decoder.sampling_steps)
+            });
+            stage.seconds = stage.seconds.zip(forward).map(|(seconds, forward)| seconds + grids * passes * forward);
         }
         if let Some(encode) = &mut self.encode {
             encode.grid = times.encode;
             encode.seconds = times.encode.map(|grid| grid.seconds * encode.grids as f64);
         }
         let encode = self.encode.iter().map(|encode| encode.seconds);
-        let timed = self.stages.iter().filter(|stage| stage.stage != DECODER);
-        self.seconds = timed.map(|stage| stage.seconds).chain(encode).sum();
+        self.seconds = self.stages.iter().map(|stage| stage.seconds).chain(encode).sum();
         if self.seconds.is_none() {
             self.not_measured = Some("a step takes too long here to be timed in 20 s".to_owned());
         }

@@ -12,7 +12,7 @@ use raygen_model::transformer::Transformer;
 use raygen_model::vqgan::VqGan;
 use serde::Serialize;
 
-use crate::config::RunConfig;
+use crate::config::{AdversarialConfig, RunConfig};
 use crate::loss::Discriminator;
 use crate::stages::tokenizer::{CODEBOOK, network_config};
 use crate::stages::transformer::{Freeze, Shapes};
@@ -60,21 +60,26 @@ pub(super) fn count(config: &RunConfig, shapes: &Shapes) -> Result<[Network; 3]>
 
 /// What the stage `decoder` has in memory: the tokenizer, of which the decoder learns, and the discriminator where there is one.
 pub(super) fn decoder(config: &RunConfig) -> Vec<Network> {
-    let count = |sizes: Result<BTreeMap<String, u64>>, learns: &dyn Fn(&str) -> bool| {
-        let sizes = sizes.unwrap_or_default();
-        let trained = sizes.iter().filter(|(name, _)| learns(name)).map(|(_, size)| size).sum();
-        Network { name: "decoder", parameters: sizes.values().sum(), trained, averaged: trained, frozen: false }
-    };
     let tokenizer = tensor_sizes(|vb| VqGan::new(&network_config(config), vb).map(drop).map_err(Into::into));
-    let mut networks = vec![count(tokenizer, &crate::stages::decoder_learns)];
-    if let Some(adversarial) = config.decoder.as_ref().and_then(|decoder| decoder.adversarial.as_ref()) {
-        let channels = config.tokenizer.model.image_channels;
-        let discriminator = tensor_sizes(|vb| {
-            Discriminator::new(channels, adversarial.channels, adversarial.layers, vb).map(drop).map_err(Into::into)
-        });
-        networks.push(count(discriminator, &|_| true));
-    }
+    let mut networks = vec![learning("decoder", tokenizer, &crate::stages::decoder_learns)];
+    networks.extend(discriminator(config, config.decoder.as_ref().and_then(|decoder| decoder.adversarial.as_ref())));
     networks
+}
+
+/// The discriminator of a stage, where it has one: it learns as the pictures do. No average of it is kept, so that what is told of
+/// that is rather too much.
+pub(super) fn discriminator(config: &RunConfig, adversarial: Option<&AdversarialConfig>) -> Option<Network> {
+    let (config, channels) = (adversarial?, config.tokenizer.model.image_channels);
+    let sizes = tensor_sizes(|vb| {
+        Discriminator::new(channels, config.channels, config.layers, vb).map(drop).map_err(Into::into)
+    });
+    Some(learning("discriminator", sizes, &|_| true))
+}
+
+fn learning(name: &'static str, sizes: Result<BTreeMap<String, u64>>, learns: &dyn Fn(&str) -> bool) -> Network {
+    let sizes = sizes.unwrap_or_default();
+    let trained = sizes.iter().filter(|(name, _)| learns(name)).map(|(_, size)| size).sum();
+    Network { name, parameters: sizes.values().sum(), trained, averaged: trained, frozen: false }
 }
 
 /// Sizes by tensor name of what a network asks for while it is built.

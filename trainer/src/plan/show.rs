@@ -67,13 +67,8 @@ impl fmt::Display for Plan {
         match (self.seconds, &self.not_measured) {
             (Some(seconds), _) => writeln!(
                 f,
-                "  in all        about {} on this machine as busy as it is now, steps and validations{}; measured on noise",
-                time(seconds),
-                if self.stages.iter().any(|stage| stage.stage == super::DECODER) {
-                    ", without the stage decoder"
-                } else {
-                    ""
-                }
+                "  in all        about {} on this machine as busy as it is now, steps and validations; measured on noise",
+                time(seconds)
             ),
             (None, Some(reason)) => writeln!(f, "  in all        no time is told: {reason}"),
             (None, None) => Ok(()),

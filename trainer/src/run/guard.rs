@@ -125,16 +125,20 @@ impl Guard {
         Some(Failure { step, loss, gradient_norm, median: None, in_validation: true })
     }
 
-    /// The checkpoint to go on from after `failure`.
+    /// The checkpoint to go on from after `failure`: what `read` gives of `checkpoints`.
     ///
     /// # Errors
     /// Where the stage is to stop: the message names the last checkpoint.
-    pub fn roll_back(&mut self, failure: &Failure, checkpoints: &Checkpoints, device: &Device) -> Result<Checkpoint> {
+    pub fn roll_back(
+        &mut self,
+        failure: &Failure,
+        checkpoints: &Checkpoints,
+        read: impl FnOnce() -> Result<Option<Checkpoint>>,
+    ) -> Result<Checkpoint> {
         if !self.goes_back() || self.roll_backs.len() >= MOST {
             bail!(self.last_words(failure, checkpoints));
         }
-        let mut checkpoint =
-            checkpoints.to_go_back_to(device)?.with_context(|| self.last_words(failure, checkpoints))?;
+        let mut checkpoint = read()?.with_context(|| self.last_words(failure, checkpoints))?;
         self.restore_losses(&mut checkpoint)?;
         self.roll_backs.push(failure.step);
         Ok(checkpoint)

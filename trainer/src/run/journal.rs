@@ -98,9 +98,9 @@ impl Journal {
         Ok(())
     }
 
-    /// A step begins with what it needs: how long `films` takes is what the step waits for its films.
-    pub fn data<T>(&mut self, films: impl FnOnce() -> T) -> T {
-        self.waits.data(films)
+    /// Where a step tells how long it waits for its films.
+    pub fn waits(&mut self) -> &mut Waits {
+        &mut self.waits
     }
 
     /// Records an event and its values; of a training step the share too that it waited for its films, as `data_wait`.

@@ -10,7 +10,7 @@ use raygen_nn::Parameters;
 use super::picture_loss::scalar;
 use crate::config::{AdversarialConfig, OptimiserConfig};
 use crate::loss::{Discriminator, adversarial_loss, hinge_loss};
-use crate::optim::AdamW;
+use crate::optim::{AdamW, Gradients, Reduce};
 use crate::run::Checkpoint;
 
 /// Decay of the moments of a discriminator's optimiser, as is usual for one.
@@ -108,12 +108,20 @@ impl Adversary {
         self.network.scores(pictures)
     }
 
-    /// Learns to tell `pictures` from `films`, both [batch, channels, height, width]; `rate` is the pictures' learning rate.
-    pub(super) fn learn(&mut self, films: &Tensor, pictures: &Tensor, rate: f64) -> Result<Lesson> {
+    /// Learns to tell `pictures` from `films`, both [batch, channels, height, width], and those of the other ranks; `rate` is the
+    /// pictures' learning rate. The numbers of the lesson, but for the gradient's norm, are of this rank.
+    pub(super) fn learn(
+        &mut self,
+        films: &Tensor,
+        pictures: &Tensor,
+        reduce: &dyn Reduce,
+        rate: f64,
+    ) -> Result<Lesson> {
         let films = self.network.scores(&films.detach())?;
         let pictures = self.network.scores(&pictures.detach())?;
         let loss = hinge_loss(&films, &pictures)?;
-        let report = self.optimiser.step(&self.named, &loss.backward()?, rate * self.config.rate)?;
+        let gradients = Gradients::of_mean(&self.named, &loss, reduce)?;
+        let report = self.optimiser.update(&self.named, &gradients, rate * self.config.rate)?;
         if report.without_gradient > 0 {
             bail!("{} tensors of the discriminator got no gradient: it would not learn", report.without_gradient);
         }

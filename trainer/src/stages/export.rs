@@ -102,14 +102,19 @@ fn bundle_config(stage: &Stage<'_>, tokenizer: &Tokenizer, trained: &Trained) ->
 /// Where a bundle comes from, but for the steps.
 pub(super) fn provenance(stage: &Stage<'_>) -> BTreeMap<String, Value> {
     let (config, films) = (stage.config, stage.films);
-    BTreeMap::from([
+    let mut provenance = BTreeMap::from([
         ("name".to_owned(), json!(config.name)),
         ("licence".to_owned(), json!(config.export.licence)),
         ("trainer".to_owned(), json!(concat!("raygen-trainer ", env!("CARGO_PKG_VERSION")))),
         ("seed".to_owned(), json!(config.seed)),
         ("films".to_owned(), json!({ "train": films.train.len(), "val": films.val.len() })),
         ("films_sha256".to_owned(), json!(films.pixels_fingerprint)),
-    ])
+    ]);
+    // Each took a batch of its own: without this the settings do not say how many films a step had.
+    if stage.reduce.ranks() > 1 {
+        provenance.insert("ranks".to_owned(), json!(stage.reduce.ranks()));
+    }
+    provenance
 }
 
 fn metrics(tokenizer: &Tokenizer, trained: &Trained) -> Value {

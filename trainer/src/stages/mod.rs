@@ -8,6 +8,7 @@ pub mod encode;
 pub mod export;
 mod left_out;
 mod picture_loss;
+mod ranks;
 pub mod tokenizer;
 mod training_loop;
 pub mod transformer;
@@ -24,7 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::RunConfig;
 use crate::data::{FilmSet, OnBadFilms};
-use crate::optim::{Alone, Reduce};
+use crate::optim::Reduce;
 use crate::run::disk::advised;
 use crate::run::disk::hex;
 use crate::run::{Guard, RunDirectory, StopSignal};
@@ -41,14 +42,14 @@ pub struct Stage<'a> {
     pub device: &'a Device,
     /// Whether to save and stop.
     pub stop: &'a StopSignal,
-    /// The processes that train together.
+    /// The ranks that train together, of which this is one.
     pub reduce: &'a dyn Reduce,
     /// Failures that a test asks for.
     fault: Option<&'a Fault>,
 }
 
 /// A failure for tests: of (stage, step, times it went back before) the loss to be seen instead of the real one.
-type Fault = dyn Fn(&str, u64, usize) -> Option<f64>;
+type Fault = dyn Fn(&str, u64, usize) -> Option<f64> + Sync;
 
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +65,21 @@ pub enum Outcome {
 /// # Errors
 /// Says which stage could not go on and why; what was saved before stays.
 pub fn run(config: &RunConfig, out: &Path, device: &Device, stop: &StopSignal) -> Result<Outcome> {
-    run_with(config, out, device, stop, None).map_err(advised)
+    run_on(config, out, std::slice::from_ref(device), stop)
+}
+
+/// The same on several devices, a rank each: every one takes `batch` films of a step.
+///
+/// # Errors
+/// The same, with the rank that failed.
+pub fn run_on(config: &RunConfig, out: &Path, devices: &[Device], stop: &StopSignal) -> Result<Outcome> {
+    run_with(config, out, devices, stop, None).map_err(advised)
 }
 
 fn run_with(
     config: &RunConfig,
     out: &Path,
-    device: &Device,
+    devices: &[Device],
     stop: &StopSignal,
     fault: Option<&Fault>,
 ) -> Result<Outcome> {
@@ -93,8 +102,10 @@ fn run_with(
         films.val.len(),
         films.side
     );
-    let stage = Stage { config, films: &films, directory: &directory, device, stop, reduce: &Alone, fault };
-    let outcome = if config.makes_pictures() { pictures(&stage)? } else { classifier_alone(&stage)? };
+    let outcome = ranks::on_each(devices, |device, reduce| {
+        let stage = Stage { config, films: &films, directory: &directory, device, stop, reduce, fault };
+        if config.makes_pictures() { pictures(&stage) } else { classifier_alone(&stage) }
+    })?;
     if outcome == Outcome::Done {
         eprintln!("bundle: {}", directory.bundle().display());
     }
@@ -127,8 +138,10 @@ fn pictures(stage: &Stage<'_>) -> Result<Outcome> {
         }
         None => None,
     };
-    eprintln!("stage export: begins");
-    export::export(stage, &tokenizer, &trained, classifier.as_ref(), &stage.directory.bundle())
+    stage.notice("stage export: begins");
+    stage
+        .reduce
+        .once(|| export::export(stage, &tokenizer, &trained, classifier.as_ref(), &stage.directory.bundle()))
         .context("stage export")?;
     Ok(Outcome::Done)
 }
@@ -140,8 +153,8 @@ fn classifier_alone(stage: &Stage<'_>) -> Result<Outcome> {
     let Some(classifier) = classifier::train(stage, section).context("stage classifier")? else {
         return Ok(Outcome::Stopped);
     };
-    eprintln!("stage export: begins");
-    classifier::export(stage, &classifier).context("stage export")?;
+    stage.notice("stage export: begins");
+    stage.reduce.once(|| classifier::export(stage, &classifier)).context("stage export")?;
     Ok(Outcome::Done)
 }
 
@@ -150,16 +163,23 @@ impl Stage<'_> {
     fn observed(&self, stage: &str, step: u64, guard: &Guard, loss: f64) -> f64 {
         self.fault.and_then(|fault| fault(stage, step, guard.roll_backs())).unwrap_or(loss)
     }
+
+    /// Tells a person something once, however many ranks there are.
+    fn notice(&self, line: &str) {
+        if self.reduce.leads() {
+            eprintln!("{line}");
+        }
+    }
 }
 
 /// Says where a stage stands before it goes on.
-fn announce(stage: &str, step: u64, steps: u64) {
+fn announce(stage: &Stage<'_>, name: &str, step: u64, steps: u64) {
     let state = match step {
         _ if step == steps => "up to date",
         0 => "begins",
         _ => "resumes",
     };
-    eprintln!("stage {stage}: {state} ({step}/{steps})");
+    stage.notice(&format!("stage {name}: {state} ({step}/{steps})"));
 }
 
 /// A checkpoint from beyond the last step would be exported as if it were from the last step.

@@ -8,6 +8,7 @@ use raygen_model::vqgan::VqGan;
 use super::adversary::{Adversary, Lesson};
 use crate::config::{AdversarialConfig, PerceptualConfig};
 use crate::loss::{Perceptual, structure_loss};
+use crate::optim::{Gradients, Reduce};
 use crate::run::Checkpoint;
 
 /// The decoder's last layer, at which an adversarial loss is balanced against the others.
@@ -82,8 +83,14 @@ impl PictureLoss {
         self.perceptual.as_ref().map(|(network, _)| network.digest.as_str())
     }
 
-    /// What `decoded` loses against `films` [batch, channels, height, width].
-    pub(super) fn of(&self, decoded: &Decoded<'_>, films: &Tensor, step: u64) -> Result<PictureLosses> {
+    /// What `decoded` loses against `films` [batch, channels, height, width], both of this rank.
+    pub(super) fn of(
+        &self,
+        decoded: &Decoded<'_>,
+        films: &Tensor,
+        reduce: &dyn Reduce,
+        step: u64,
+    ) -> Result<PictureLosses> {
         let weight = self.adversary.as_ref().and_then(|adversary| Some((adversary, adversary.weight(step)?)));
         let Some((adversary, weight)) = weight else {
             return self.plain(decoded.pictures, films).map(|(total, absolute, others)| PictureLosses {
@@ -100,8 +107,8 @@ impl PictureLoss {
         let gradients = total.backward()?;
         let plain = gradients.get(leaf.as_tensor()).context("the pictures got no gradient")?;
         let opinion = adversary.opinion(decoded.pictures)?;
-        let balance =
-            decoded.norm_at_last_layer(plain)? / (decoded.norm_at_last_layer(&opinion.gradient)? + SMALLEST_NORM);
+        let norms = decoded.norms_at_last_layer([plain, &opinion.gradient], reduce)?;
+        let balance = norms[0] / (norms[1] + SMALLEST_NORM);
         let balance = balance.clamp(0.0, LARGEST_WEIGHT);
         let gradient = (plain + (opinion.gradient * (balance * weight))?)?;
         others.push(("adversarial", opinion.loss));
@@ -115,9 +122,18 @@ impl PictureLoss {
     }
 
     /// Lets the discriminator learn from the step, where there is one that has begun.
-    pub(super) fn learn(&mut self, films: &Tensor, pictures: &Tensor, step: u64, rate: f64) -> Result<Option<Lesson>> {
+    pub(super) fn learn(
+        &mut self,
+        films: &Tensor,
+        pictures: &Tensor,
+        reduce: &dyn Reduce,
+        step: u64,
+        rate: f64,
+    ) -> Result<Option<Lesson>> {
         match &mut self.adversary {
-            Some(adversary) if adversary.weight(step).is_some() => adversary.learn(films, pictures, rate).map(Some),
+            Some(adversary) if adversary.weight(step).is_some() => {
+                adversary.learn(films, pictures, reduce, rate).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -150,13 +166,18 @@ impl PictureLoss {
 // === impl Decoded ===
 
 impl Decoded<'_> {
-    /// The length of the last layer's gradient where that of the pictures is `gradient`.
-    fn norm_at_last_layer(&self, gradient: &Tensor) -> Result<f64> {
-        let pictures = self.network.last_layer(&self.maps.detach())?;
-        let gradients = (pictures * gradient.detach())?.sum_all()?.backward()?;
-        let gradient =
-            gradients.get(self.last_layer.as_tensor()).context("the decoder's last layer got no gradient")?;
-        Ok(scalar(&gradient.sqr()?.sum_all()?)?.sqrt())
+    /// The length of the last layer's gradient, the mean over all ranks, where that of the pictures is each of `gradients`.
+    fn norms_at_last_layer(&self, gradients: [&Tensor; 2], reduce: &dyn Reduce) -> Result<[f64; 2]> {
+        let mut norms = [0.0; 2];
+        for (norm, gradient) in norms.iter_mut().zip(gradients) {
+            let pictures = self.network.last_layer(&self.maps.detach())?;
+            let last_layer = [(LAST_LAYER.to_owned(), self.last_layer.clone())];
+            let loss = (pictures * gradient.detach())?.sum_all()?;
+            let gradients = Gradients::of_mean(&last_layer, &loss, reduce)?;
+            let gradient = gradients.get(LAST_LAYER).context("the decoder's last layer got no gradient")?;
+            *norm = scalar(&gradient.sqr()?.sum_all()?)?.sqrt();
+        }
+        Ok(norms)
     }
 }
 

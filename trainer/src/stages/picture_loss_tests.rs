@@ -5,6 +5,7 @@ use raygen_nn::Parameters;
 
 use super::*;
 use crate::loss::adversarial_loss;
+use crate::optim::Alone;
 
 const SIDE: usize = 16;
 
@@ -57,7 +58,7 @@ fn gradients(
     let maps = network.before_last_layer(&network.latent(&films()).unwrap()).unwrap();
     let pictures = network.last_layer(&maps).unwrap();
     let decoded = Decoded { network: &network, last_layer: &last_layer, maps: &maps, pictures: &pictures };
-    let lost = losses.of(&decoded, &films(), step).unwrap();
+    let lost = losses.of(&decoded, &films(), &Alone, step).unwrap();
     let gradients = of(&lost, &pictures, &network, &last_layer).backward().unwrap();
     named.iter().filter_map(|(name, var)| Some((name.clone(), values(gradients.get(var.as_tensor())?)))).collect()
 }
@@ -106,7 +107,7 @@ fn the_discriminator_learns_to_tell_pictures_from_films_and_both_its_views_share
     let pictures = films().affine(0.3, 0.1).unwrap();
     let mut last = f64::INFINITY;
     for step in 0..60 {
-        last = losses.learn(&films(), &pictures, step, 3e-3).unwrap().unwrap().loss;
+        last = losses.learn(&films(), &pictures, &Alone, step, 3e-3).unwrap().unwrap().loss;
     }
     assert!(last < 0.5, "it lost {last} after 60 steps");
     let adversary = losses.adversary.as_ref().unwrap();

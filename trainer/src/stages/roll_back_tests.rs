@@ -70,7 +70,7 @@ const ROLL_BACK: &str = "on_failure = \"roll_back\"";
 const NO_FAULT: &Fault = &|_, _, _| None;
 
 fn train(config: &Path, out: &Path, fault: &Fault, stop: &StopSignal) -> anyhow::Result<Outcome> {
-    run_with(&RunConfig::read(config).unwrap(), out, &Device::Cpu, stop, Some(fault))
+    run_with(&RunConfig::read(config).unwrap(), out, &[Device::Cpu], stop, Some(fault))
 }
 
 fn whole(config: &Path, out: &Path, fault: &Fault) -> anyhow::Result<Outcome> {
@@ -265,6 +265,42 @@ fn an_update_that_explodes_just_before_a_validation_is_caught_there() {
     }
 }
 
+/// Whether this is the thread of a rank.
+fn on(rank: &str) -> bool {
+    std::thread::current().name() == Some(rank)
+}
+
+#[test]
+fn two_ranks_go_back_together_and_one_that_breaks_down_ends_both_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_run(folder.path(), ROLL_BACK, ROLL_BACK);
+    let run = |out: &Path, fault: &Fault, stop: &StopSignal| {
+        run_with(&RunConfig::read(&config).unwrap(), out, &[Device::Cpu, Device::Cpu], stop, Some(fault))
+    };
+    let (undivided, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    assert_eq!(run(&undivided, &once, &StopSignal::default()).unwrap(), Outcome::Done);
+    for stage in ["tokenizer", "transformer"] {
+        assert_eq!(lines(&undivided, stage, "roll_back").len(), 1);
+        assert_eq!(lines(&undivided, stage, "train").len(), 6);
+    }
+    // A rank that panics, and one that alone sees no number: whatever it was doing, the other does not wait for it.
+    let panics: &Fault = &|stage, step, times| {
+        assert!(!(on("rank 1") && stage == "transformer" && step == 4), "a fault of a test");
+        once(stage, step, times)
+    };
+    let message = format!("{:#}", run(&pieces, panics, &StopSignal::default()).unwrap_err());
+    assert!(message.starts_with("rank 1 of 2: it panicked: a fault of a test"), "{message}");
+    let differs: &Fault = &|stage, step, times| match on("rank 1") && stage == "transformer" && step == 5 {
+        true => Some(f64::NAN),
+        false => once(stage, step, times),
+    };
+    let message = format!("{:#}", run(&pieces, differs, &StopSignal::default()).unwrap_err());
+    assert!(message.contains("of 2: stage transformer") && message.contains("out of step"), "{message}");
+    // Both were stopped in the middle, and nothing of what was saved is lost.
+    assert_eq!(run(&pieces, &once, &StopSignal::default()).unwrap(), Outcome::Done);
+    assert_eq!(checksums(&undivided), checksums(&pieces));
+}
+
 /// A run of a classifier alone over six films, two of them for validation.
 fn classifier_run(folder: &Path, keys: &str) -> PathBuf {
     let mut manifest = "path,split,labels\n".to_owned();
@@ -329,4 +365,34 @@ fn a_classifier_goes_back_after_a_failed_step_and_after_a_failed_validation() {
         } {}
         assert_eq!(checksums(&out), checksums(&pieces), "{name}");
     }
+}
+
+#[test]
+fn the_best_checkpoint_is_what_is_exported_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = classifier_run(folder.path(), "keep_best = true");
+    let (last, best) = (folder.path().join("last"), folder.path().join("best"));
+    whole(&config, &last, NO_FAULT).unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("[export]", "[export]\nbest = true")).unwrap();
+    whole(&config, &best, NO_FAULT).unwrap();
+    // Of two films the AUROC is the same at both validations: the first counts.
+    let name = checkpoints(&best, "classifier").into_iter().find(|name| name.starts_with("best.")).unwrap();
+    assert_eq!(name, "best.step-00000003.safetensors");
+    let kept = candle_core::safetensors::load(best.join("classifier").join(&name), &Device::Cpu).unwrap();
+    let of =
+        |out: &Path| candle_core::safetensors::load(out.join("bundle/classifier.safetensors"), &Device::Cpu).unwrap();
+    let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (of_last, of_best) = (of(&last), of(&best));
+    let mut differ = 0;
+    for (name, tensor) in &of_best {
+        assert_eq!(values(tensor), values(&kept[&format!("average/{name}")]), "{name}");
+        differ += usize::from(values(tensor) != values(&of_last[name]));
+    }
+    assert!(differ > 0, "the last step has the same weights: the test cannot tell");
+    // Both are the same training, and a finished run gives its best when asked later.
+    whole(&config, &last, NO_FAULT).unwrap();
+    assert_eq!(checksums(&last), checksums(&best));
+    fs::write(&config, text.replace("keep_best = true", "").replace("[export]", "[export]\nbest = true")).unwrap();
+    assert!(RunConfig::read(&config).unwrap_err().to_string().contains("export.best"));
 }

@@ -120,8 +120,11 @@ async fn score_and_judge(session: &Session, arguments: &ScoreArguments) -> Resul
         Some(bundle) => Some(LocalServer::start(bundle).await?),
         None => None,
     };
-    let endpoint = server.as_ref().map_or(session.endpoint.as_str(), LocalServer::endpoint);
-    let client = Client::connect(endpoint).await?;
+    let client = match &server {
+        // One's own server knows no keys, and is to see none.
+        Some(server) => Client::connect(server.endpoint()).await?,
+        None => session.connect().await?,
+    };
     let model = resolve(&client, arguments.model.as_deref()).await?;
     let config = ScoreConfig { model: model.clone(), seed: arguments.seed, ..ScoreConfig::default() };
     let (items, metrics) = score(session, &client, config, films).await?;

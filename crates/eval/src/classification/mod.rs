@@ -12,7 +12,7 @@ pub use self::predictions::{ClassificationError, Predictions};
 pub use self::scores::{ClassScores, Estimate, Macro, Scores, Undefined, score};
 pub use self::threshold::{Counts, best_threshold, counts_at};
 
-use self::ranking::Ranking;
+pub(crate) use self::ranking::Ranking;
 
 /// Area under the ROC curve: the chance that a positive scores above a negative, ties counting half. Exact; `None` without a
 /// positive or without a negative.

@@ -3,7 +3,7 @@
 use super::ClassificationError;
 
 /// Falling scores, equal ones in one step.
-pub(super) struct Ranking {
+pub(crate) struct Ranking {
     /// Places of the items, best score first.
     order: Vec<usize>,
     /// For each place of `order`, whether it is the last of its score.
@@ -13,15 +13,15 @@ pub(super) struct Ranking {
 
 /// Positives and negatives that score at least so much, after one step of equal scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// An item with the step's score.
-    pub(super) item: usize,
-    pub(super) positives: u64,
-    pub(super) negatives: u64,
+    pub(crate) item: usize,
+    pub(crate) positives: u64,
+    pub(crate) negatives: u64,
 }
 
 impl Ranking {
-    pub(super) fn new(scores: &[f32], labels: &[bool]) -> Result<Self, ClassificationError> {
+    pub(crate) fn new(scores: &[f32], labels: &[bool]) -> Result<Self, ClassificationError> {
         if scores.len() != labels.len() {
             return Err(ClassificationError::LengthsDiffer { scores: scores.len(), labels: labels.len() });
         }
@@ -37,7 +37,7 @@ impl Ranking {
     }
 
     /// The steps, highest score first, each item counted so often as `weights` says.
-    pub(super) fn steps<'a>(&'a self, weights: &'a [u32]) -> impl Iterator<Item = Step> + 'a {
+    pub(crate) fn steps<'a>(&'a self, weights: &'a [u32]) -> impl Iterator<Item = Step> + 'a {
         let (mut positives, mut negatives) = (0u64, 0u64);
         self.order.iter().zip(&self.ends_step).filter_map(move |(&item, ends)| {
             let weight = weights.get(item).copied().map_or(0, u64::from);
@@ -51,7 +51,7 @@ impl Ranking {
     }
 
     /// Area under the ROC curve, from whole numbers.
-    pub(super) fn auroc(&self, weights: &[u32]) -> Option<f64> {
+    pub(crate) fn auroc(&self, weights: &[u32]) -> Option<f64> {
         let (mut twice_area, mut before) = (0u128, (0u64, 0u64));
         for step in self.steps(weights) {
             // Negatives of this step lie below all positives before it, and tie with its own.
@@ -63,7 +63,7 @@ impl Ranking {
     }
 
     /// Sum of precision times gained recall.
-    pub(super) fn average_precision(&self, weights: &[u32]) -> Option<f64> {
+    pub(crate) fn average_precision(&self, weights: &[u32]) -> Option<f64> {
         let (mut sum, mut before) = (0.0, 0u64);
         for step in self.steps(weights) {
             if step.positives > before {

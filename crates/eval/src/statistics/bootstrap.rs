@@ -128,7 +128,7 @@ impl Bootstrap {
     }
 
     /// `statistic` of every resample, in their order.
-    fn replicates<T: Send>(&self, units: &Units, statistic: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
+    pub(crate) fn replicates<T: Send>(&self, units: &Units, statistic: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
         if units.count < 2 {
             return Vec::new();
         }

@@ -9,6 +9,7 @@ mod interval;
 mod paired;
 mod quantile;
 mod random;
+mod student;
 
 pub use self::binomial::{beta_binomial_at_least, binomial_at_least};
 pub use self::bootstrap::{Bootstrap, Units};
@@ -18,6 +19,7 @@ pub use self::interval::{Interval, LEVEL};
 pub use self::paired::{Paired, PairedDifference, SignFlips};
 pub(crate) use self::quantile::{normal_quantile, student_quantile};
 pub(crate) use self::random::{below, shuffle, stream};
+pub use self::student::{student_reach, student_two_sided};
 
 /// Why a statistic cannot be computed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

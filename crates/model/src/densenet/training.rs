@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor, Var, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::VarBuilder;
 use raygen_nn::{BatchStatistics, batch_norm, batch_norm_relu};
 
@@ -55,6 +55,36 @@ pub(super) struct Seen {
 }
 
 impl Statistics {
+    /// Those of the batches of several ranks together, all of one size, in the shape of this one's. `sum` adds named tensors up over
+    /// the ranks. The deviations are taken from the common mean, so that a large mean costs no accuracy.
+    ///
+    /// # Errors
+    /// Where `sum` fails, or a tensor operation.
+    pub fn pooled<E: From<candle_core::Error>>(
+        self,
+        ranks: usize,
+        mut sum: impl FnMut(BTreeMap<String, Tensor>) -> std::result::Result<BTreeMap<String, Tensor>, E>,
+    ) -> std::result::Result<Self, E> {
+        let mut mean = |of: &dyn Fn(&BatchStatistics, usize) -> Result<Tensor>| {
+            let own = self.0.iter().enumerate().map(|(place, seen)| Ok((key(place), of(&seen.statistics, place)?)));
+            let sums = sum(own.collect::<Result<_>>()?)?;
+            let means = (0..self.0.len()).map(|place| match sums.get(&key(place)) {
+                Some(sum) => sum / ranks as f64,
+                None => bail!("the ranks have other norms"),
+            });
+            means.collect::<Result<Vec<Tensor>>>().map_err(E::from)
+        };
+        let means = mean(&|own, _| own.mean.to_dtype(DType::F32))?;
+        let variances = mean(&|own, place| {
+            own.variance.to_dtype(DType::F32)? + (own.mean.to_dtype(DType::F32)? - &means[place])?.sqr()?
+        })?;
+        let pooled = self.0.iter().zip(means).zip(variances).map(|((seen, mean), variance)| Seen {
+            prefix: seen.prefix.clone(),
+            statistics: BatchStatistics { mean, variance, count: seen.statistics.count * ranks },
+        });
+        Ok(Self(pooled.collect()))
+    }
+
     /// Moves the running statistics among `variables` towards those of the batch, by the share `momentum` (PyTorch: 0.1).
     /// The variance that counts is the unbiased one.
     ///
@@ -76,6 +106,11 @@ impl Statistics {
         }
         Ok(())
     }
+}
+
+/// The name of a norm's tensor in a sum.
+fn key(place: usize) -> String {
+    format!("{place:05}")
 }
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` by the mean and variance of the batch.

@@ -88,26 +88,43 @@ impl ModelError {
     /// Whether the device itself failed, so that nothing will ever be computed on it again in this process. A device that
     /// is only out of memory is not lost.
     pub fn is_device_lost(&self) -> bool {
+        matches!(self.driver_fault(), Some(DriverFault::Lost))
+    }
+
+    /// Whether the device had too little memory: less at once may fit.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self.driver_fault(), Some(DriverFault::OutOfMemory))
+    }
+
+    fn driver_fault(&self) -> Option<DriverFault> {
         match self {
-            Self::Compute(error) | Self::Bundle(BundleError::Tensor { source: error, .. }) => is_device_lost(error),
-            _ => false,
+            Self::Compute(error) | Self::Bundle(BundleError::Tensor { source: error, .. }) => driver_fault(error),
+            _ => None,
         }
     }
 }
 
-fn is_device_lost(error: &candle_core::Error) -> bool {
+/// What an error of CUDA's driver or libraries means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DriverFault {
+    OutOfMemory,
+    Lost,
+}
+
+fn driver_fault(error: &candle_core::Error) -> Option<DriverFault> {
     use candle_core::Error;
     match error {
         Error::Cuda(driver) => {
             // The driver's types are known to CUDA builds only, its names are not.
             let said = driver.to_string();
-            !["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|memory| said.contains(memory))
+            let memory = ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"].iter().any(|memory| said.contains(memory));
+            Some(if memory { DriverFault::OutOfMemory } else { DriverFault::Lost })
         }
         Error::Context { inner, .. } | Error::WithPath { inner, .. } | Error::WithBacktrace { inner, .. } => {
-            is_device_lost(inner)
+            driver_fault(inner)
         }
-        Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().is_some_and(is_device_lost),
-        _ => false,
+        Error::WrappedContext { wrapped, .. } => wrapped.downcast_ref::<Error>().and_then(driver_fault),
+        _ => None,
     }
 }
 
@@ -137,7 +154,10 @@ mod tests {
     #[test]
     fn a_device_out_of_memory_and_errors_of_shape_are_no_lost_device() {
         let full = driver("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
-        assert!(!ModelError::from(full.context("in a step")).is_device_lost());
+        let full = ModelError::from(full.context("in a step"));
+        assert!(!full.is_device_lost());
+        assert!(full.is_out_of_memory());
+        assert!(!ModelError::from(driver("DriverError(CUDA_ERROR_ECC_UNCORRECTABLE)")).is_out_of_memory());
         assert!(!ModelError::from(Error::Msg("shape mismatch".to_owned())).is_device_lost());
         assert!(!ModelError::GridSize { expected: 1, found: 2 }.is_device_lost());
     }

@@ -13,6 +13,7 @@ use raygen_proto::v1;
 use raygen_proto::v1::score_request::{Message, ScoreItem};
 use raygen_proto::v1::score_response::{Event, ItemScore, RatioScore, Summary};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use super::errors::{ApiError, Reason, Violation};
 use super::reply::{self, Gone, Reply};
@@ -71,7 +72,7 @@ pub(super) async fn serve(
     api: Api,
     request: Request<Streaming<v1::ScoreRequest>>,
 ) -> Result<Response<Messages<v1::ScoreResponse>>, Status> {
-    let mut call = api.calls.begin("Score");
+    let mut call = api.calls.begin("Score").of(&request);
     let deadline = Deadline::of(&request);
     let mut requests = request.into_inner();
     let config = begin(&api, deadline, &mut requests).await.inspect_err(|status| call.end(status.code()))?;
@@ -86,7 +87,7 @@ pub(super) async fn serve(
         pending: Vec::new(),
         items: 0,
     };
-    tokio::spawn(scoring.run(requests, reply));
+    tokio::spawn(scoring.run(requests, reply).in_current_span());
     Ok(Response::new(Box::pin(reading)))
 }
 

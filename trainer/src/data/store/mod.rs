@@ -226,11 +226,12 @@ impl FilmStore {
         (kept.films == films).then_some(kept.pixels)
     }
 
-    /// Keeps a fingerprint.
+    /// Keeps a fingerprint, under the lock of the folder as all that is written there.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub(super) fn keep_fingerprint(&self, films: String, pixels: String) -> Result<(), FilmError> {
+        let _lock = self.lock()?;
         let path = self.fingerprint_path();
         serde_json::to_vec(&Fingerprint { films, pixels })
             .map_err(io::Error::from)

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use crate::run::disk::advice;
 
-/// Why a checkpoint could not be written or read.
+/// Why a checkpoint could not be written or read. The message has the cause in it, so that none is chained behind it and told again.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file system refused.
-    #[error("checkpoint {path}: {source}{} (earlier checkpoints are untouched)", advice(source))]
+    #[error("checkpoint {path}: {error}{} (earlier checkpoints are untouched)", advice(error))]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// What was read is not what was written.
     #[error("checkpoint {path} is damaged: {reason}")]
@@ -41,11 +41,11 @@ pub enum CheckpointError {
         stage_folder: PathBuf,
     },
     /// A tensor could not be serialised.
-    #[error("checkpoint {path}: {source}")]
+    #[error("checkpoint {path}: {error}")]
     Tensor {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: candle_core::Error,
+        error: candle_core::Error,
     },
 }

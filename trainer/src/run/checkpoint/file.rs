@@ -48,7 +48,7 @@ pub(super) fn remove(path: &Path) {
 }
 
 pub(super) fn read(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    let io_error = |source| CheckpointError::Io { path: path.to_owned(), source };
+    let io_error = |error| CheckpointError::Io { path: path.to_owned(), error };
     let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(io_error)?;
     let expected = match fs::read_to_string(checksum_path(path)) {
@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path, device: &Device) -> Result<Checkpoint, Checkpoin
         checkpoint.roll_backs.push(step.parse().map_err(|_| damaged("its `roll_backs` are no steps".to_owned()))?);
     }
     let tensors = candle_core::safetensors::load_buffer(&bytes, device)
-        .map_err(|source| CheckpointError::Tensor { path: path.to_owned(), source })?;
+        .map_err(|error| CheckpointError::Tensor { path: path.to_owned(), error })?;
     for (name, tensor) in tensors {
         let (group, name) = name.split_once('/').ok_or_else(|| damaged(format!("tensor {name} has no group")))?;
         checkpoint.groups.entry(group.to_owned()).or_default().insert(name.to_owned(), tensor);

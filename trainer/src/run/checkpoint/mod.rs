@@ -40,6 +40,29 @@ impl Checkpoint {
     pub fn take(&mut self, group: &str) -> BTreeMap<String, Tensor> {
         self.groups.remove(group).unwrap_or_default()
     }
+
+    /// A copy whose tensors are on `device` and share no memory with these.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be copied.
+    pub fn copy_on(&self, device: &Device) -> candle_core::Result<Self> {
+        let copy = |tensor: &Tensor| match tensor.device().same_device(device) {
+            true => tensor.copy(),
+            false => tensor.to_device(device),
+        };
+        let group = |tensors: &BTreeMap<String, Tensor>| {
+            tensors.iter().map(|(name, tensor)| Ok((name.clone(), copy(tensor)?))).collect::<candle_core::Result<_>>()
+        };
+        let groups = self.groups.iter().map(|(name, tensors)| Ok((name.clone(), group(tensors)?)));
+        Ok(Self {
+            step: self.step,
+            updates: self.updates,
+            fingerprint: self.fingerprint.clone(),
+            groups: groups.collect::<candle_core::Result<_>>()?,
+            roll_backs: self.roll_backs.clone(),
+            returned: self.returned,
+        })
+    }
 }
 
 /// The checkpoints in one stage's folder.
@@ -115,6 +138,22 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// The checkpoint of the best validation; none where none was saved.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest); a damaged one is not replaced by another.
+    pub fn best(&self, device: &Device) -> Result<Option<Checkpoint>, CheckpointError> {
+        self.named("best.").into_iter().next().map(|path| self.read_own(path, device)).transpose()
+    }
+
+    fn read_own(&self, path: PathBuf, device: &Device) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = read(&path, device)?;
+        if checkpoint.fingerprint != self.fingerprint {
+            return Err(CheckpointError::OtherRun { path, stage_folder: self.folder.clone() });
+        }
+        Ok(checkpoint)
+    }
+
     /// The file of the newest checkpoint.
     #[must_use]
     pub fn newest(&self) -> Option<PathBuf> {
@@ -130,7 +169,7 @@ impl Checkpoints {
     fn write(&self, mut checkpoint: Checkpoint, name: &str, score: Option<f64>) -> Result<PathBuf, CheckpointError> {
         checkpoint.fingerprint.clone_from(&self.fingerprint);
         let path = self.folder.join(format!("{name}.safetensors"));
-        let io_error = |source| CheckpointError::Io { path: path.clone(), source };
+        let io_error = |error| CheckpointError::Io { path: path.clone(), error };
         fs::create_dir_all(&self.folder).map_err(io_error)?;
         let mut metadata = HashMap::from([
             ("step".to_owned(), checkpoint.step.to_string()),
@@ -224,7 +263,7 @@ impl Checkpoints {
                     eprintln!("{error}; set aside, taking the one before");
                     // Out of the way, so that it neither counts as one of the newest nor is mistaken for one again.
                     let aside = path.with_extension("damaged");
-                    fs::rename(&path, &aside).map_err(|source| CheckpointError::Io { path, source })?;
+                    fs::rename(&path, &aside).map_err(|error| CheckpointError::Io { path, error })?;
                     damaged += 1;
                 }
             }

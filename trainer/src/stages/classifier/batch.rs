@@ -44,15 +44,15 @@ pub(super) struct Films<'a> {
 }
 
 impl Films<'_> {
-    /// Loads and moves the films of the steps from `step` on, ahead of them.
-    pub(super) fn ahead(&self, config: &ClassifierConfig, step: u64) -> Result<Ahead<Drawn>> {
+    /// Loads and moves the films of the steps from `step` on, ahead of them: those of the rank at `place`.
+    pub(super) fn ahead(&self, config: &ClassifierConfig, step: u64, place: (usize, usize)) -> Result<Ahead<Drawn>> {
         let (seed, batch, largest_shift, flip) = (self.seed, config.batch, config.shift, config.flip);
         let (train, films, side) = (self.answers.train.clone(), self.films.shared_pixels(), self.films.side);
         let shape = self.shape.clone();
         let mut order = FilmOrder::new(seed, train.len());
         Ok(Ahead::new(step, config.steps, move |step| {
             let drawn: Vec<(usize, u64)> =
-                order.batch(step, batch).into_iter().map(|(place, epoch)| (train[place], epoch)).collect();
+                order.batch_of(step, batch, place).into_iter().map(|(film, epoch)| (train[film], epoch)).collect();
             let moved = drawn.par_iter().map(|(film, epoch)| {
                 let shift = random_shift(seed, *film, *epoch, largest_shift);
                 let by = Move { shift, mirror: flip && random_mirror(seed, *film, *epoch) };

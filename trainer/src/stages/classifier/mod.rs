@@ -28,7 +28,7 @@ use super::training_loop::{self, Course, StepReport, Trainee, Validation};
 use super::{Stage, fingerprint};
 use crate::config::ClassifierConfig;
 use crate::data::Ahead;
-use crate::run::{Checkpoint, Journal};
+use crate::run::{Checkpoint, Waits};
 
 /// The stage.
 const NAME: &str = "classifier";
@@ -49,6 +49,7 @@ pub struct Classifier {
 
 /// The classifier at work.
 struct Pupil<'a> {
+    stage: &'a Stage<'a>,
     config: &'a ClassifierConfig,
     films: &'a Films<'a>,
     training: Training,
@@ -69,12 +70,12 @@ pub fn train(stage: &Stage<'_>, config: &ClassifierConfig) -> Result<Option<Clas
     let identity = identity(stage, config, &answers, start.as_ref())?;
     let training = Training::new(stage.config.seed, config, &shape, start.as_ref(), stage.device)?;
     for notice in answers.notices(config.min_positives) {
-        eprintln!("{notice}");
+        stage.notice(&notice);
     }
     if let Some(start) = &start {
-        start.notices().iter().for_each(|notice| eprintln!("{notice}"));
+        start.notices().iter().for_each(|notice| stage.notice(notice));
     }
-    let mut pupil = Pupil { config, films: &films, training, coming: None };
+    let mut pupil = Pupil { stage, config, films: &films, training, coming: None };
     let course = Course {
         stage: NAME,
         identity: &identity,
@@ -89,7 +90,7 @@ pub fn train(stage: &Stage<'_>, config: &ClassifierConfig) -> Result<Option<Clas
     }
     let tensors = pupil.training.exported();
     let network = network(&shape, tensors.clone(), stage.device)?;
-    let validation = validate::validate(&network, &films)?;
+    let validation = stage.reduce.once(|| validate::validate(&network, &films))?;
     let train_positives = (0..shape.classes.len()).map(|class| answers.count(class, Answer::Yes)).collect();
     Ok(Some(Classifier { config: shape, tensors, steps: config.steps, train_positives, validation }))
 }
@@ -100,6 +101,9 @@ fn identity(stage: &Stage<'_>, config: &ClassifierConfig, answers: &Answers, sta
     let (seed, answers) = (stage.config.seed.to_string(), answers.fingerprint());
     let mut parts = vec![NAME, &settings, &seed, &stage.films.pixels_fingerprint, &answers];
     parts.extend(start.map(|start| start.digest.as_str()));
+    // Each rank normalises its own batches: no other number of ranks, whatever the batch, does the same.
+    let ranks = format!("{} ranks", stage.reduce.ranks());
+    parts.extend((stage.reduce.ranks() > 1).then_some(ranks.as_str()));
     Ok(fingerprint(&parts))
 }
 
@@ -112,13 +116,13 @@ fn network(shape: &DenseNetConfig, tensors: BTreeMap<String, Tensor>, device: &D
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
+    fn step(&mut self, step: u64, rate: f64, waits: &mut Waits) -> Result<StepReport> {
         let coming = match &mut self.coming {
             Some(coming) => coming,
-            None => self.coming.insert(self.films.ahead(self.config, step)?),
+            None => self.coming.insert(self.films.ahead(self.config, step, self.stage.reduce.place())?),
         };
-        let batch = journal.data(|| self.films.to_learn(coming.take(step)?))?;
-        let done = self.training.step(self.config, &batch, step, rate)?;
+        let batch = waits.data(|| self.films.to_learn(coming.take(step)?))?;
+        let done = self.training.step(self.config, &batch, self.stage.reduce, step, rate)?;
         Ok(StepReport { loss: done.loss, gradient_norm: done.gradient_norm, metrics: Vec::new() })
     }
 

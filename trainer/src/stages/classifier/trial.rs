@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use super::batch::Batch;
 use super::training::Training;
 use crate::config::{ClassifierConfig, RunConfig};
+use crate::optim::Alone;
 
 /// A fresh classifier at its first steps.
 pub(crate) struct Trial {
@@ -31,7 +32,7 @@ impl Trial {
 
     /// Forward, backward and update.
     pub(crate) fn step(&mut self) -> Result<()> {
-        self.training.step(&self.config, &self.batch, self.step, self.config.optimiser.learning_rate)?;
+        self.training.step(&self.config, &self.batch, &Alone, self.step, self.config.optimiser.learning_rate)?;
         self.step += 1;
         Ok(())
     }

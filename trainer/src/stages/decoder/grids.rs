@@ -1,6 +1,7 @@
 //! The grids that the decoder is fine-tuned on: films of which the transformer filled in a part.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -19,11 +20,12 @@ const BATCH: usize = 8;
 /// How often the grids are saved while they are made.
 const SAVES: usize = 50;
 
-/// Grids of all films of a run.
+/// Grids of all films of a run. Clones share them.
+#[derive(Clone)]
 pub(super) struct Grids {
     of_each: usize,
     positions: usize,
-    ids: Vec<u16>,
+    ids: Arc<Vec<u16>>,
 }
 
 // === impl Grids ===
@@ -77,7 +79,7 @@ impl Grids {
                 return Ok(None);
             }
         }
-        Ok(Some(Self { of_each: config.grids as usize, positions: tokens.positions, ids }))
+        Ok(Some(Self { of_each: config.grids as usize, positions: tokens.positions, ids: Arc::new(ids) }))
     }
 }
 

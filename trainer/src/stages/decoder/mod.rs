@@ -21,8 +21,8 @@ use super::transformer::Trained;
 use super::{Stage, export, fingerprint};
 use crate::config::DecoderConfig;
 use crate::data::{Ahead, FilmOrder};
-use crate::optim::{AdamW, MovingAverage};
-use crate::run::{Checkpoint, Journal, write_sheet};
+use crate::optim::{AdamW, Gradients, MovingAverage};
+use crate::run::{Checkpoint, Waits, write_sheet};
 
 /// The stage.
 const NAME: &str = "decoder";
@@ -65,9 +65,8 @@ pub(super) fn train(
 ) -> Result<Option<Tokenizer>> {
     // What the transformer fills in is what users of the bundle would get: it is made by the bundle as it is until now.
     let before = stage.directory.stage(NAME).join(BEFORE);
-    export::export(stage, tokenizer, trained, None, &before)?;
+    stage.reduce.once(|| export::export(stage, tokenizer, trained, None, &before))?;
     let bundle = Bundle::open(&before)?;
-    let model = Model::load(&bundle, stage.device, DType::F32)?;
     let losses = PictureLossConfig {
         structure: config.structure,
         perceptual: stage.config.decoder_perceptual(),
@@ -78,7 +77,9 @@ pub(super) fn train(
     let losses = PictureLoss::new(&losses, stage.device).context("decoder.perceptual")?;
     let seed = stage.config.seed.to_string();
     let films = [stage.films.pixels_fingerprint.as_str(), &stage.films.texts_fingerprint];
-    let settings = toml::to_string(&config.identity()).context("settings")?;
+    // Two ranks do what one does with twice the batch: the run may change from one to the other.
+    let batch = config.batch * stage.reduce.ranks();
+    let settings = toml::to_string(&DecoderConfig { batch, ..config.identity() }).context("settings")?;
     let model_digest = what_generates(&bundle)?;
     let digest = model_digest.as_str();
     let grids_settings = format!("{} {} {}", config.masked, config.grids, config.sampling_steps);
@@ -86,8 +87,11 @@ pub(super) fn train(
     let mut parts = vec![NAME, &settings, &seed, digest, films[0], films[1], &tokens.fingerprint];
     parts.extend(losses.digest());
     let identity = fingerprint(&parts);
-    let Some(grids) = Grids::make(stage, config, &model, tokens, &grids)? else { return Ok(None) };
-    drop(model);
+    let grids = stage.reduce.once(|| {
+        let model = Model::load(&bundle, stage.device, DType::F32)?;
+        Grids::make(stage, config, &model, tokens, &grids)
+    })?;
+    let Some(grids) = grids else { return Ok(None) };
     let mut pupil = Pupil::new(stage, config, (tokenizer, tokens, &grids), losses)?;
     let course = Course {
         stage: NAME,
@@ -103,7 +107,7 @@ pub(super) fn train(
     }
     let tensors = pupil.exported();
     let network = build(&tokenizer.config, &tensors, stage.device)?;
-    let validation_psnr = pupil.psnr(&network, |film| tokens.grid(film, 0))?;
+    let validation_psnr = stage.reduce.once(|| pupil.psnr(&network, |film| tokens.grid(film, 0)))?;
     Ok(Some(Tokenizer {
         config: tokenizer.config.clone(),
         tensors,
@@ -196,8 +200,9 @@ impl<'a> Pupil<'a> {
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
-        let drawn: Vec<(usize, u64)> = self.order.batch(step, self.config.batch);
+    fn step(&mut self, step: u64, rate: f64, waits: &mut Waits) -> Result<StepReport> {
+        let reduce = self.stage.reduce;
+        let drawn: Vec<(usize, u64)> = self.order.batch_of(step, self.config.batch, reduce.place());
         let films: Vec<usize> = drawn.iter().map(|(place, _)| self.stage.films.train[*place]).collect();
         let numbers = drawn.iter().map(|(_, epoch)| (epoch % u64::from(self.config.grids)) as usize);
         let grids: Vec<&[u16]> =
@@ -209,14 +214,15 @@ impl Trainee for Pupil<'_> {
         };
         let channels = self.tokenizer.config.out_channels;
         let images =
-            journal.data(|| pixel_tensor(coming.take(step)?, batch, stage.films.side, channels, stage.device))?;
+            waits.data(|| pixel_tensor(coming.take(step)?, batch, stage.films.side, channels, stage.device))?;
         let codes = self.network.codes(&self.ids(&grids)?)?.detach();
         let maps = self.network.before_last_layer(&codes)?;
         let pictures = self.network.last_layer(&maps)?;
         let decoded =
             Decoded { network: &self.network, last_layer: &self.last_layer, maps: &maps, pictures: &pictures };
-        let losses = self.losses.of(&decoded, &images, step)?;
-        let report = self.optimiser.step(&self.trained, &losses.loss.backward()?, rate)?;
+        let losses = self.losses.of(&decoded, &images, reduce, step)?;
+        let gradients = Gradients::of_mean(&self.trained, &losses.loss, reduce)?;
+        let report = self.optimiser.update(&self.trained, &gradients, rate)?;
         if report.without_gradient > 0 {
             bail!("{} tensors of the decoder got no gradient: it would not learn", report.without_gradient);
         }
@@ -224,11 +230,15 @@ impl Trainee for Pupil<'_> {
         let mut metrics = vec![("reconstruction", losses.absolute)];
         metrics.extend(losses.others);
         let mut gradient_norm = report.gradient_norm;
-        if let Some(lesson) = self.losses.learn(&images, &pictures, step, rate)? {
+        if let Some(lesson) = self.losses.learn(&images, &pictures, reduce, step, rate)? {
             metrics.extend(lesson.metrics());
             gradient_norm = if lesson.gradient_norm.is_finite() { gradient_norm } else { lesson.gradient_norm };
         }
         let loss = super::picture_loss::scalar(&losses.total)?;
+        let numbers = std::iter::once(loss).chain(metrics.iter().map(|(_, value)| *value));
+        let means = reduce.mean_numbers(numbers.collect())?;
+        let loss = means.first().copied().unwrap_or(loss);
+        metrics.iter_mut().zip(means.iter().skip(1)).for_each(|((_, value), mean)| *value = *mean);
         Ok(StepReport { loss, gradient_norm, metrics })
     }
 

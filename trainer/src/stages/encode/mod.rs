@@ -20,7 +20,8 @@ const BATCH: usize = 16;
 /// Its folder in the run directory.
 pub const FOLDER: &str = "tokens";
 
-/// Token grids of all films.
+/// Token grids of all films. Clones share them.
+#[derive(Clone)]
 pub struct Tokens {
     /// Views of each film.
     pub views: usize,
@@ -29,7 +30,7 @@ pub struct Tokens {
     /// Tells these grids from others.
     pub fingerprint: String,
     /// Of each shard, film by film, view by view: all have so many films, the last one may have fewer.
-    shards: Vec<Vec<u16>>,
+    shards: Arc<[Vec<u16>]>,
     films_per_shard: usize,
 }
 
@@ -49,6 +50,10 @@ impl Tokens {
 /// # Errors
 /// Where encoding fails or the cache cannot be written; what it holds stays.
 pub fn tokens(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Option<Tokens>> {
+    stage.reduce.once(|| read_or_made(stage, tokenizer))
+}
+
+fn read_or_made(stage: &Stage<'_>, tokenizer: &Tokenizer) -> Result<Option<Tokens>> {
     let config = &stage.config.encode;
     let positions = tokenizer.config.positions();
     let identity = fingerprint(&[
@@ -173,7 +178,7 @@ mod tests {
     #[test]
     fn a_grid_is_found_in_its_shard() {
         let fingerprint = String::new();
-        let shards = vec![(0..12).collect(), (12..18).collect()];
+        let shards = Arc::from([(0..12).collect::<Vec<u16>>(), (12..18).collect()]);
         let tokens = Tokens { views: 2, positions: 3, fingerprint, shards, films_per_shard: 2 };
         assert_eq!([tokens.grid(0, 0), tokens.grid(1, 1), tokens.grid(2, 1)], [[0, 1, 2], [9, 10, 11], [15, 16, 17]]);
     }

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
 use raygen_model::random::{Purpose, Randomness, below};
 
+use crate::optim::Reduce;
+
 /// Counts below this are no longer halved.
 const FADED: f32 = 1e-20;
 
@@ -35,9 +37,9 @@ impl CodebookAverages {
         })
     }
 
-    /// Starts the codes at latents [batch, width, h, w] drawn from the first batch.
-    pub(super) fn start_from(&mut self, latent: &Tensor) -> Result<()> {
-        let rows = rows(latent)?;
+    /// Starts the codes at latents [batch, width, h, w] drawn from the first batch of all ranks.
+    pub(super) fn start_from(&mut self, latent: &Tensor, reduce: &dyn Reduce) -> Result<()> {
+        let rows = reduce.gather(rows(latent)?)?;
         let available = rows.len() / self.width;
         let mut stream = self.randomness.stream(u64::MAX, 0);
         let mut order: Vec<usize> = (0..available).collect();
@@ -58,11 +60,11 @@ impl CodebookAverages {
         Ok(())
     }
 
-    /// Takes in the latents [batch, width, h, w] of a step and the codes [batch, h, w] that they chose.
-    /// Returns the number of codes that were restarted.
-    pub(super) fn follow(&mut self, latent: &Tensor, ids: &Tensor, step: u64) -> Result<usize> {
-        let rows = rows(latent)?;
-        let ids = ids.flatten_all()?.to_vec1::<u32>()?;
+    /// Takes in the latents [batch, width, h, w] of a step and the codes [batch, h, w] that they chose: those of all ranks, so that
+    /// each has the same codes afterwards. Returns the number of codes that were restarted.
+    pub(super) fn follow(&mut self, latent: &Tensor, ids: &Tensor, step: u64, reduce: &dyn Reduce) -> Result<usize> {
+        let rows = reduce.gather(rows(latent)?)?;
+        let ids = reduce.gather(ids.flatten_all()?.to_vec1::<u32>()?)?;
         let keep = self.decay as f32;
         let take = 1.0 - keep;
         for (count, sum) in self.counts.iter_mut().zip(self.sums.chunks_exact_mut(self.width)) {
@@ -134,6 +136,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::optim::Alone;
 
     fn averages(restart_below: f64) -> CodebookAverages {
         let codes = Var::from_slice(&[0.0f32, 0.0, 9.0, 9.0], (2, 2), &Device::Cpu).unwrap();
@@ -153,7 +156,7 @@ mod tests {
         let mut averages = averages(0.0);
         let (latent, ids) = latents();
         for step in 0..30 {
-            averages.follow(&latent, &ids, step).unwrap();
+            averages.follow(&latent, &ids, step, &Alone).unwrap();
         }
         let codes = averages.codes.as_tensor().to_vec2::<f32>().unwrap();
         assert!((codes[0][0] - 2.0).abs() < 1e-4 && (codes[0][1] - 4.0).abs() < 1e-4, "{codes:?}");
@@ -164,8 +167,8 @@ mod tests {
     fn a_code_out_of_use_is_restarted_at_a_latent() {
         let mut averages = averages(0.3);
         let (latent, ids) = latents();
-        averages.follow(&latent, &ids, 0).unwrap();
-        averages.follow(&latent, &ids, 1).unwrap();
+        averages.follow(&latent, &ids, 0, &Alone).unwrap();
+        averages.follow(&latent, &ids, 1, &Alone).unwrap();
         let codes = averages.codes.as_tensor().to_vec2::<f32>().unwrap();
         assert!(codes[1] == [1.0, 3.0] || codes[1] == [3.0, 5.0], "{codes:?}");
     }

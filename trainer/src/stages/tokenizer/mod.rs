@@ -19,9 +19,9 @@ use self::training::Training;
 pub(super) use self::validate::{pictures, sum_of_psnr};
 use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::{Stage, fingerprint};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, TokenizerConfig};
 use crate::data::{Ahead, FilmOrder, FilmSet, random_shift, shifted};
-use crate::run::{Checkpoint, Journal};
+use crate::run::{Checkpoint, Waits};
 
 /// The stage.
 const NAME: &str = "tokenizer";
@@ -82,7 +82,7 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     let start = stage.config.tokenizer_start().map(|bundle| Start::read(&bundle, &shape, stage.device)).transpose()?;
     let losses = Training::losses(stage.config, stage.device)?;
     let digests = [start.as_ref().map(|start| start.digest.as_str()), losses.digest()];
-    let identity = identity(stage.config, &stage.films.pixels_fingerprint, digests)?;
+    let identity = identity(stage, digests)?;
     let training = Training::new(stage.config, &shape, start, losses, stage.device)?;
     let mut pupil = Pupil { stage, training, films: None, judged: None };
     let course = Course {
@@ -102,15 +102,20 @@ pub fn train(stage: &Stage<'_>) -> Result<Option<Tokenizer>> {
     // After a failure the weights depend on it too; without one, the fingerprint is what it always was.
     parts.extend((!history.is_empty()).then_some(history.as_str()));
     let fingerprint = fingerprint(&parts);
-    let validation_psnr = validate::validate(&network, stage.films, stage.device)?.psnr;
+    let validation_psnr =
+        stage.reduce.once(|| validate::validate(&network, stage.films, stage.device).map(|report| report.psnr))?;
     Ok(Some(Tokenizer { config: shape, tensors, network, fingerprint, validation_psnr }))
 }
 
 /// What makes two runs of this stage the same run; `files` are the digests of those that it reads.
-fn identity(config: &RunConfig, films: &str, files: [Option<&str>; 2]) -> Result<String> {
-    let settings = toml::to_string(&config.tokenizer.identity()).context("settings")?;
+fn identity(stage: &Stage<'_>, files: [Option<&str>; 2]) -> Result<String> {
+    let config = stage.config;
+    // Two ranks do what one does with twice the batch: the run may change from one to the other.
+    let batch = config.tokenizer.batch * stage.reduce.ranks();
+    let settings = TokenizerConfig { batch, ..config.tokenizer.identity() };
+    let settings = toml::to_string(&settings).context("settings")?;
     let seed = config.seed.to_string();
-    let mut parts = vec!["tokenizer", &settings, &seed, films];
+    let mut parts = vec!["tokenizer", &settings, &seed, &stage.films.pixels_fingerprint];
     parts.extend(files.into_iter().flatten());
     Ok(fingerprint(&parts))
 }
@@ -121,21 +126,21 @@ fn batch(stage: &Stage<'_>, films: &mut Ahead<Vec<f32>>, step: u64) -> Result<Te
     pixel_tensor(films.take(step)?, config.batch, stage.films.side, config.model.image_channels, stage.device)
 }
 
-/// Loads the films of the steps from `step` up to `end`, `batch` each, and shifts them, ahead of the steps.
+/// Loads this rank's films of the steps from `step` up to `end`, `batch` each, and shifts them, ahead of the steps.
 pub(super) fn films_ahead(
     stage: &Stage<'_>,
     (step, end): (u64, u64),
     batch: usize,
     largest_shift: usize,
 ) -> Result<Ahead<Vec<f32>>> {
-    let (seed, side) = (stage.config.seed, stage.films.side);
+    let (seed, side, place) = (stage.config.seed, stage.films.side, stage.reduce.place());
     let (train, films) = (stage.films.train.clone(), stage.films.shared_pixels());
     let mut order = FilmOrder::new(seed, train.len());
     Ok(Ahead::new(step, end, move |step| {
         let mut pixels = Vec::with_capacity(batch * side * side);
-        for (place, epoch) in order.batch(step, batch) {
-            let shift = random_shift(seed, train[place], epoch, largest_shift);
-            shifted(&films.film(train[place])?, side, shift, &mut pixels);
+        for (film, epoch) in order.batch_of(step, batch, place) {
+            let shift = random_shift(seed, train[film], epoch, largest_shift);
+            shifted(&films.film(train[film])?, side, shift, &mut pixels);
         }
         Ok(pixels)
     })?)
@@ -174,7 +179,7 @@ pub(super) fn pixel_tensor(
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
+    fn step(&mut self, step: u64, rate: f64, waits: &mut Waits) -> Result<StepReport> {
         let films = match &mut self.films {
             Some(films) => films,
             None => {
@@ -182,8 +187,8 @@ impl Trainee for Pupil<'_> {
                 self.films.insert(films_ahead(self.stage, (step, config.steps), config.batch, config.shift)?)
             }
         };
-        let images = journal.data(|| batch(self.stage, films, step))?;
-        let losses = self.training.step(&self.stage.config.tokenizer, &images, step, rate)?;
+        let images = waits.data(|| batch(self.stage, films, step))?;
+        let losses = self.training.step(&self.stage.config.tokenizer, &images, self.stage.reduce, step, rate)?;
         let mut metrics = vec![
             ("reconstruction", losses.reconstruction),
             ("commitment", losses.commitment),

@@ -11,7 +11,7 @@ use super::CODEBOOK;
 use super::codebook::CodebookAverages;
 use super::start::Start;
 use crate::config::{RunConfig, TokenizerConfig};
-use crate::optim::{AdamW, MovingAverage};
+use crate::optim::{AdamW, Gradients, MovingAverage, Reduce};
 use crate::run::Checkpoint;
 use crate::stages::picture_loss::{Decoded, LAST_LAYER, PictureLoss, PictureLossConfig, scalar};
 
@@ -99,10 +99,19 @@ impl Training {
         })
     }
 
-    pub(super) fn step(&mut self, config: &TokenizerConfig, images: &Tensor, step: u64, rate: f64) -> Result<Losses> {
+    /// One update by the films [batch, channels, side, side] of this rank and as many of each other; what it gives are means over
+    /// all ranks.
+    pub(super) fn step(
+        &mut self,
+        config: &TokenizerConfig,
+        images: &Tensor,
+        reduce: &dyn Reduce,
+        step: u64,
+        rate: f64,
+    ) -> Result<Losses> {
         let latent = self.network.latent(images)?;
         if step == 0 && self.fresh {
-            self.codebook.start_from(&latent)?;
+            self.codebook.start_from(&latent, reduce)?;
         }
         let ids = self.network.nearest(&latent.detach())?;
         let quantised = self.network.codes(&ids)?.detach();
@@ -110,31 +119,31 @@ impl Training {
         let pictures = self.network.last_layer(&maps)?;
         let decoded =
             Decoded { network: &self.network, last_layer: &self.last_layer, maps: &maps, pictures: &pictures };
-        let losses = self.losses.of(&decoded, images, step)?;
+        let losses = self.losses.of(&decoded, images, reduce, step)?;
         let commitment = (&latent - &quantised)?.sqr()?.mean_all()?;
         let weighted = (&commitment * config.commitment)?;
-        let gradients = (&losses.loss + &weighted)?.backward()?;
-        let report = self.optimiser.step(&self.trained, &gradients, rate)?;
+        let gradients = Gradients::of_mean(&self.trained, &(&losses.loss + &weighted)?, reduce)?;
+        let report = self.optimiser.update(&self.trained, &gradients, rate)?;
         if report.without_gradient > 0 {
             bail!("{} tensors of the tokenizer got no gradient: it would not learn", report.without_gradient);
         }
-        let restarted_codes = self.codebook.follow(&latent.detach(), &ids, step)?;
+        let restarted_codes = self.codebook.follow(&latent.detach(), &ids, step, reduce)?;
         self.average.update(&self.parameters.named(), step)?;
         let mut others = losses.others;
         let mut gradient_norm = report.gradient_norm;
-        if let Some(lesson) = self.losses.learn(images, &pictures, step, rate)? {
+        if let Some(lesson) = self.losses.learn(images, &pictures, reduce, step, rate)? {
             others.extend(lesson.metrics());
             // A discriminator that broke down breaks the pictures at the next step.
             gradient_norm = if lesson.gradient_norm.is_finite() { gradient_norm } else { lesson.gradient_norm };
         }
-        Ok(Losses {
-            total: scalar(&(losses.total + weighted)?)?,
-            reconstruction: losses.absolute,
-            commitment: scalar(&commitment)?,
-            gradient_norm,
-            restarted_codes,
-            others,
-        })
+        let mut means = [scalar(&(losses.total + weighted)?)?, losses.absolute, scalar(&commitment)?];
+        let names = others.iter().map(|(name, _)| *name);
+        let all = reduce.mean_numbers(means.into_iter().chain(others.iter().map(|(_, value)| *value)).collect())?;
+        let (first, rest) = all.split_at(means.len());
+        means.copy_from_slice(first);
+        let [total, reconstruction, commitment] = means;
+        let others = names.zip(rest.iter().copied()).collect();
+        Ok(Losses { total, reconstruction, commitment, gradient_norm, restarted_codes, others })
     }
 
     /// Numbers in all tensors of the network.

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::{Tokenizer, Training, build, in_channels, network_config};
 use crate::config::RunConfig;
+use crate::optim::Alone;
 
 /// A fresh tokenizer at its first steps.
 pub struct Trial {
@@ -41,7 +42,7 @@ impl Trial {
     /// Where the step fails as one of a run would.
     pub fn step(&mut self) -> Result<()> {
         let config = &self.config.tokenizer;
-        self.training.step(config, &self.images, self.step, config.optimiser.learning_rate)?;
+        self.training.step(config, &self.images, &Alone, self.step, config.optimiser.learning_rate)?;
         self.step += 1;
         Ok(())
     }

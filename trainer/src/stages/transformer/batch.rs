@@ -45,7 +45,7 @@ pub(super) struct Batches<'a> {
     config: &'a TransformerStageConfig,
     device: &'a Device,
     order: FilmOrder,
-    /// Which of the processes takes which films of a step.
+    /// Which of the ranks takes which films of a step.
     reduce: &'a dyn Reduce,
     regions: Regions,
     masks: Randomness,
@@ -95,10 +95,10 @@ impl<'a> Batches<'a> {
             encoded.push(tokens);
         }
         if truncated > 0 {
-            eprintln!(
+            stage.notice(&format!(
                 "{truncated} impressions are longer than transformer.text.max_tokens = {} and were cut",
                 config.text.max_tokens
-            );
+            ));
         }
         let length = if pad_to_maximum {
             config.text.max_tokens
@@ -123,14 +123,13 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// The batches of training step `step` (from 0), this process's share of them.
+    /// The batches of training step `step` (from 0), this rank's share of them.
     ///
     /// # Errors
     /// Where a tensor cannot be made.
     pub(super) fn train(&mut self, step: u64) -> Result<Vec<MaskedBatch>> {
         let films = self.config.films_a_step();
-        let first = (step * self.reduce.ranks() as u64 + self.reduce.rank() as u64) * films as u64;
-        let drawn = self.order.draws(first, films).into_iter();
+        let drawn = self.order.batch_of(step, films, self.reduce.place()).into_iter();
         let places: Vec<(usize, u64)> = drawn.map(|(place, epoch)| (self.films.train[place], epoch)).collect();
         places.chunks(self.config.batch).map(|places| self.batch(places)).collect()
     }
@@ -268,7 +267,8 @@ fn order(stage: &Stage<'_>) -> FilmOrder {
     match stage.config.transformer.class_balance {
         0.0 => FilmOrder::new(seed, films.train.len()),
         balance => {
-            let labels = films.train.iter().map(|film| &films.texts[*film].labels);
+            let train = films.train.iter().map(|film| &films.texts[*film]);
+            let labels = train.map(|film| (&film.labels, film.uncertain.as_slice()));
             FilmOrder::weighted(seed, class_weights(labels, balance))
         }
     }

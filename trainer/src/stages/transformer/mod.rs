@@ -32,9 +32,9 @@ use super::tokenizer::Tokenizer;
 use super::training_loop::{self, Course, StepReport, Trainee, Validation, named};
 use super::{Stage, fingerprint};
 use crate::config::{ComputeType, RunConfig, TransformerStageConfig};
-use crate::data::{FilmSet, told};
+use crate::data::told;
 use crate::optim::{AdamW, MovingAverage, Plateau};
-use crate::run::{Checkpoint, Journal};
+use crate::run::{Checkpoint, Waits};
 
 /// The stage.
 const NAME: &str = "transformer";
@@ -109,22 +109,26 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
         .with_text_encoder(starts.text.as_ref())
         .with_views(&views, starts.transformer.as_ref().map_or(&[], TransformerStart::views));
     if stage.config.transformer.model.views && stage.films.texts.iter().all(|film| film.view.is_none()) {
-        eprintln!("transformer.model.views: the manifest says no film's view, so there is one view to learn: frontal");
+        stage.notice(
+            "transformer.model.views: the manifest says no film's view, so there is one view to learn: frontal",
+        );
     }
     if let Some(start) = &starts.transformer {
         start.check_shape(&shapes)?;
-        start.check_codebook(tokenizer)?;
+        if let Some(line) = start.check_codebook(tokenizer)? {
+            stage.notice(&line);
+        }
     }
-    let identity = identity(stage.config, &tokens.fingerprint, stage.films, &starts)?;
+    let identity = identity(stage, &tokens.fingerprint, &starts)?;
     let training = Training::new(stage.config, &shapes, tokenizer, &starts, stage.device)?;
     if let Some(start) = &starts.text
         && let Some(line) = start.unknown_words(&words, freeze(config)?.holds(WORDS))?
     {
-        eprintln!("{line}");
+        stage.notice(&line);
     }
     drop(starts);
     if config.dtype == ComputeType::Bf16 && stage.device.is_cpu() {
-        eprintln!("transformer.dtype = \"bf16\" is made for CUDA: on a CPU it is much slower than f32");
+        stage.notice("transformer.dtype = \"bf16\" is made for CUDA: on a CPU it is much slower than f32");
     }
     let batches = Batches::new(stage, tokens, &text, &shapes)?;
     let mut pupil = Pupil { stage, tokenizer, shapes: &shapes, text: &text, batches, training, judged: None };
@@ -141,7 +145,7 @@ pub fn train(stage: &Stage<'_>, tokenizer: &Tokenizer, tokens: &Tokens) -> Resul
         return Ok(None);
     }
     let networks = pupil.training.averaged(&shapes)?;
-    let validation = validate::validate(&networks, &pupil.batches)?;
+    let validation = stage.reduce.once(|| validate::validate(&networks, &pupil.batches))?;
     drop(pupil);
     let (transformer, text_encoder) = networks.tensors();
     Ok(Some(Trained { shapes, text, text_config, transformer, text_encoder, validation }))
@@ -153,16 +157,24 @@ fn freeze(config: &TransformerStageConfig) -> Result<Freeze> {
 }
 
 /// What makes two runs of this stage the same run.
-fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) -> Result<String> {
-    let settings = toml::to_string(&config.transformer.identity()).context("settings")?;
+fn identity(stage: &Stage<'_>, tokens: &str, starts: &Starts) -> Result<String> {
+    let (config, films) = (stage.config, stage.films);
+    // Two ranks do what one does that accumulates two batches: the run may change from one to the other.
+    let accumulate = config.transformer.accumulate * stage.reduce.ranks();
+    let settings = TransformerStageConfig { accumulate, ..config.transformer.identity() };
+    let settings = toml::to_string(&settings).context("settings")?;
     let seed = config.seed.to_string();
     let mut parts = vec!["transformer", &settings, &seed, tokens, &films.texts_fingerprint];
     parts.extend(starts.digests());
     // What else of the films is looked at, where it is.
     let train = || films.train.iter().map(|film| &films.texts[*film]);
     let labels = format!("{:?}", train().map(|film| film.labels.class_flags()).collect::<Vec<_>>());
+    // Only where something is: without, the fingerprint is what it always was.
+    let uncertain = format!("{:?}", train().map(|film| &film.uncertain).collect::<Vec<_>>());
+    let doubts = config.transformer.class_balance > 0.0 && train().any(|film| !film.uncertain.is_empty());
     let views = format!("{:?}", films.texts.iter().map(|film| film.view).collect::<Vec<_>>());
     parts.extend((config.transformer.class_balance > 0.0).then_some(labels.as_str()));
+    parts.extend(doubts.then_some(uncertain.as_str()));
     parts.extend(config.transformer.model.views.then_some(views.as_str()));
     Ok(fingerprint(&parts))
 }
@@ -170,8 +182,8 @@ fn identity(config: &RunConfig, tokens: &str, films: &FilmSet, starts: &Starts) 
 // === impl Trainee for Pupil ===
 
 impl Trainee for Pupil<'_> {
-    fn step(&mut self, step: u64, rate: f64, journal: &mut Journal) -> Result<StepReport> {
-        let batches = journal.data(|| self.batches.train(step))?;
+    fn step(&mut self, step: u64, rate: f64, waits: &mut Waits) -> Result<StepReport> {
+        let batches = waits.data(|| self.batches.train(step))?;
         let (loss, gradient_norm) = self.training.step(self.stage.config, &batches, self.stage.reduce, step, rate)?;
         Ok(StepReport { loss, gradient_norm, metrics: Vec::new() })
     }

@@ -128,23 +128,22 @@ impl TransformerStart {
         Ok(())
     }
 
-    /// Checks that its ids stand for the codes of `tokenizer`.
+    /// Checks that its ids stand for the codes of `tokenizer`. Where nothing tells, a person should know: the line is given.
     ///
     /// # Errors
     /// They stand for others: it would have to learn everything anew.
-    pub(super) fn check_codebook(&self, tokenizer: &Tokenizer) -> Result<()> {
+    pub(super) fn check_codebook(&self, tokenizer: &Tokenizer) -> Result<Option<String>> {
         let bundle = self.bundle.display();
         let Some(theirs) = &self.codebook else {
-            eprintln!(
+            return Ok(Some(format!(
                 "transformer.start_from: {bundle} has no tokenizer, so nothing tells whether its ids mean this run's codes"
-            );
-            return Ok(());
+            )));
         };
         let ours = tokenizer.network.codebook();
         let same_shape = theirs.dims() == ours.dims();
         let largest = |tensor: &Tensor| -> Result<f32> { Ok(tensor.abs()?.max_all()?.to_scalar::<f32>()?) };
         if same_shape && largest(&(theirs - ours.detach())?)? <= ROUNDING * largest(theirs)? {
-            return Ok(());
+            return Ok(None);
         }
         bail!(
             "transformer.start_from: the ids of {bundle} stand for another codebook than this run's tokenizer has; set \

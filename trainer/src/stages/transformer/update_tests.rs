@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Barrier, Mutex};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -12,7 +12,7 @@ use super::batch::Batches;
 use super::{Shapes, Starts, Training, text};
 use crate::config::RunConfig;
 use crate::data::FilmSet;
-use crate::optim::{Alone, Gradients, Reduce};
+use crate::optim::{Alone, Meeting, Reduce, Threads};
 use crate::run::{RunDirectory, StopSignal};
 use crate::stages::roll_back_tests::film as striped_film;
 use crate::stages::tokenizer::trial::untrained;
@@ -40,59 +40,6 @@ optimiser = { learning_rate = 2e-3, warm_up_steps = 0, final_ratio = 1.0, ema_de
 model = { width = 16, layers = 2, heads = 2, feed_forward = 16, token_merge = 2, local_blocks = 1 }
 text = { width = 8, layers = 1, heads = 2, max_tokens = 8 }
 "#;
-
-/// One of several ranks in one process: each puts what it has in its place, and adds up what all have, in the order of ranks.
-struct Rank<'a> {
-    rank: usize,
-    shared: &'a Shared,
-}
-
-struct Shared {
-    barrier: Barrier,
-    numbers: Mutex<Vec<Vec<f64>>>,
-    gradients: Mutex<Vec<Gradients>>,
-}
-
-impl Shared {
-    fn new(ranks: usize) -> Self {
-        Self {
-            barrier: Barrier::new(ranks),
-            numbers: Mutex::new(vec![Vec::new(); ranks]),
-            gradients: Mutex::new(vec![Gradients::default(); ranks]),
-        }
-    }
-}
-
-impl Rank<'_> {
-    fn exchange<T: Clone>(&self, places: &Mutex<Vec<T>>, own: T) -> Vec<T> {
-        places.lock().unwrap()[self.rank] = own;
-        self.shared.barrier.wait();
-        let all = places.lock().unwrap().clone();
-        self.shared.barrier.wait();
-        all
-    }
-}
-
-impl Reduce for Rank<'_> {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn ranks(&self) -> usize {
-        self.shared.numbers.lock().unwrap().len()
-    }
-
-    fn sum_numbers(&self, numbers: Vec<f64>) -> candle_core::Result<Vec<f64>> {
-        let all = self.exchange(&self.shared.numbers, numbers);
-        Ok((0..all[0].len()).map(|place| all.iter().map(|of_rank| of_rank[place]).sum()).collect())
-    }
-
-    fn sum_gradients(&self, gradients: Gradients) -> candle_core::Result<Gradients> {
-        let mut all = self.exchange(&self.shared.gradients, gradients).into_iter();
-        let first = all.next().unwrap_or_default();
-        all.try_fold(first, Gradients::plus)
-    }
-}
 
 /// What came of some steps.
 #[derive(Debug)]
@@ -187,12 +134,12 @@ fn two_batches_of_8_do_what_one_of_16_does() {
 #[test]
 fn two_ranks_of_8_films_do_what_one_of_16_does_and_end_with_the_same_bits() {
     let folder = folder();
-    let shared = Shared::new(2);
+    let meeting = Arc::new(Meeting::new(2));
     let ranks: Vec<Outcome> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..2)
             .map(|rank| {
-                let (folder, shared) = (folder.path(), &shared);
-                scope.spawn(move || run(folder, "batch = 8", 3, &Rank { rank, shared }))
+                let (folder, ranks) = (folder.path(), Threads::new(rank, Arc::clone(&meeting)));
+                scope.spawn(move || run(folder, "batch = 8", 3, &ranks))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()

@@ -1,12 +1,19 @@
-//! Logs to stderr. No event ever holds an impression: it may be a patient's report.
+//! Logs to stderr, traces to a collector. No event ever holds an impression: it may be a patient's report.
+
+pub mod traces;
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{IsTerminal, Write};
 use std::panic::{Location, PanicHookInfo};
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt as log};
+
+use traces::Traces;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,19 +70,28 @@ fn panic_line(panic: &PanicHookInfo<'_>) -> String {
     format!("thread {:?} panicked at {place}; this is a bug of the server", thread.name().unwrap_or("without a name"))
 }
 
-/// Starts logging to stderr. A second call changes nothing.
-pub fn start(filter: &str, format: LogFormat) {
+/// Starts logging to stderr, and tracing where there is somewhere to send it. A second call changes nothing.
+pub fn start(filter: &str, format: LogFormat, traces: Option<&Traces>) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = log::layer()
         // A stderr that is gone must not end the server.
         .log_internal_errors(false)
         .with_writer(BoxMakeWriter::new(std::io::stderr));
-    // Somebody else's subscriber, as in tests, is left in place.
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().boxed(),
     };
+    let spans = traces.map(|traces| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target(traces::TARGET, LevelFilter::TRACE))
+    });
+    // Somebody else's subscriber, as in tests, is left in place.
+    let _ = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init();
 }
 
 #[cfg(test)]
@@ -98,7 +114,7 @@ mod tests {
         assert!(ended.is_err());
         // Other tests may panic on purpose meanwhile.
         let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = lines.iter().find(|line| line.contains("telemetry.rs")).expect("a line");
+        let ours = lines.iter().find(|line| line.contains("telemetry/mod.rs")).expect("a line");
         assert!(ours.starts_with("thread \"raygen-engine\" panicked at "), "{ours}");
         assert!(!ours.contains("patient"), "{ours}");
     }

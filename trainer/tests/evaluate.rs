@@ -145,16 +145,27 @@ fn copies_of_training_films_are_caught_and_fresh_films_are_not() {
     let request = request(folder.path());
     let manifest = raygen_manifest::Manifest::read(&request.manifest).unwrap();
     let (copies, fresh) = (folder.path().join("copies"), folder.path().join("fresh"));
-    for (out, split) in [(&copies, Split::Train), (&fresh, Split::Val)] {
+    let copied: Vec<PathBuf> = manifest.split(Split::Train).map(|film| film.path.clone()).collect();
+    // Not the held-out films: by what is nearer to training films than these, they themselves can never be copies.
+    let held_out: Vec<PathBuf> = manifest.split(Split::Val).map(|film| film.path.clone()).collect();
+    let images = repository().join("data/nih-256");
+    let rows = fs::read_to_string(images.join("manifest.csv")).unwrap();
+    let rows = rows.lines().filter(|row| row.split(',').nth(1) == Some("val"));
+    let others = rows.map(|row| images.join(row.split(',').next().unwrap())).filter(|path| !held_out.contains(path));
+    let unseen: Vec<PathBuf> = others.take(60).collect();
+    assert_eq!(unseen.len(), 60);
+    for (out, films) in [(&copies, &copied), (&fresh, &unseen)] {
         fs::create_dir(out).unwrap();
-        for film in manifest.split(split) {
-            fs::copy(&film.path, out.join(film.path.file_name().unwrap())).unwrap();
+        for film in films {
+            fs::copy(film, out.join(film.file_name().unwrap())).unwrap();
         }
     }
     let report = run(&Request { images: vec![copies, fresh], ..request }, &folder.path().join("out")).unwrap();
     let verdict = |set: usize| &report["sets"][set]["memorisation"][0];
     assert_eq!((&verdict(0)["space"], &verdict(0)["copies"]), (&"pixels".into(), &12.into()));
+    assert!(verdict(0)["verdict"].as_str().unwrap().contains("far nearer"), "{}", verdict(0));
     assert_eq!(verdict(1)["copies"], 0, "{}", verdict(1));
+    assert_eq!(verdict(1)["verdict"], "no sign of memorisation found", "{}", verdict(1));
     let notices = report["sets"][0]["notices"].to_string();
     assert!(notices.contains("No classifier was given") && notices.contains("no labels"), "{notices}");
 }

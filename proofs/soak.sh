@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A server under 64 clients for a time, while some are killed, some stop reading, some ask for nonsense and one is told to hurry: memory stays
+# A server under 64 clients for a time, while some are killed, some stop reading, one dies after 0.3 s and some ask for nonsense: memory stays
 # flat, every place comes back, no result is lost, and it ends well.
 #
 #   proofs/soak.sh [MINUTES]        default 30; state in target/proofs/soak; needs release builds of raygen-server and raygen
@@ -32,7 +32,7 @@ while ((SECONDS < end)); do
     "$bin/raygen" --endpoint "$endpoint" generate "Edema" --count 8 --steps 16 --steps-dir "$out/steps" --out "$out/stalled.png" >/dev/null 2>&1 &
     stalled=$!
     sleep 1 && kill -STOP "$stalled" 2>/dev/null || true
-    # Nonsense, and a deadline that cannot be met.
+    # Nonsense, and one that dies at once.
     "$bin/raygen" --endpoint "$endpoint" generate " " --out "$out/none.png" >/dev/null 2>&1 || true
     "$bin/raygen" --endpoint "$endpoint" generate "Edema" --steps 9999 --out "$out/none.png" >/dev/null 2>&1 || true
     timeout -s KILL 0.3 "$bin/raygen" --endpoint "$endpoint" generate "Edema" --out "$out/none.png" >/dev/null 2>&1 || true

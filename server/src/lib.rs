@@ -8,6 +8,7 @@ pub mod engine;
 pub mod histogram;
 pub mod http;
 pub mod kserve;
+mod methods;
 pub mod metrics;
 pub mod repository;
 pub mod security;

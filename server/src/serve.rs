@@ -34,6 +34,8 @@ const EXPOSED: [&str; 4] = ["grpc-status", "grpc-message", "grpc-status-details-
 const CLOSING: Duration = Duration::from_millis(500);
 /// How long a server whose engine is gone stays up to say so.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Largest request of the KServe protocol: it holds text and numbers, no picture, and a stream has several in memory.
+const LARGEST_INFERENCE: usize = 1 << 20;
 /// Dead connections are noticed after about a minute.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(40), Duration::from_secs(20));
 
@@ -95,8 +97,8 @@ pub async fn serve(
         .max_decoding_message_size(options.max_message_bytes)
         .accept_compressed(CompressionEncoding::Gzip);
     let models = ModelServiceServer::new(api.clone()).max_decoding_message_size(options.max_message_bytes);
-    let kserve =
-        GrpcInferenceServiceServer::new(KServe::new(api.clone())).max_decoding_message_size(options.max_message_bytes);
+    let kserve = GrpcInferenceServiceServer::new(KServe::new(api.clone()))
+        .max_decoding_message_size(options.max_message_bytes.min(LARGEST_INFERENCE));
     let (quit, quitting) = oneshot::channel::<()>();
     let router = Server::builder()
         .accept_http1(true)

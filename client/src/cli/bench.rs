@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use raygen_client::wire::{GenerateRequest, OutputOptions, PreviewMode, SamplingParams};
 use raygen_client::{Client, ClientError, GenerateEvent};
 use serde_json::{Value, json};
@@ -226,6 +227,8 @@ pub(crate) async fn run(session: &Session, arguments: BenchArguments) -> Result<
     let mut begun = 0;
     let mut under_way = 0;
     let mut report = Report::default();
+    // Shown on a terminal only.
+    let progress = if session.output.is_json() { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     loop {
         let room = interval.is_some() || under_way < u64::from(arguments.concurrency);
         let more = !enough(begun);
@@ -241,7 +244,7 @@ pub(crate) async fn run(session: &Session, arguments: BenchArguments) -> Result<
             Some(outcome) = measured.recv() => {
                 under_way -= 1;
                 report.add(outcome);
-                session.output.note_of_progress(report.requests(), begun);
+                progress.set_message(format!("{} of {begun} requests have ended", report.requests()));
             }
             () = sleep_until(due), if more && room => {
                 let (client, mix, outcomes) = (client.clone(), std::sync::Arc::clone(&mix), outcomes.clone());
@@ -255,6 +258,7 @@ pub(crate) async fn run(session: &Session, arguments: BenchArguments) -> Result<
             }
         }
     }
+    progress.finish_and_clear();
     report.finish(began.elapsed());
     let value = || -> Value {
         json!({

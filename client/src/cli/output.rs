@@ -46,14 +46,6 @@ impl Output {
         }
     }
 
-    /// How far many requests are, on one line of a terminal.
-    pub(crate) fn note_of_progress(self, ended: u64, begun: u64) {
-        let mut stderr = io::stderr().lock();
-        if !self.json && io::IsTerminal::is_terminal(&stderr) {
-            let _ = write!(stderr, "\r{ended} of {begun} requests have ended").and_then(|()| stderr.flush());
-        }
-    }
-
     /// A warning; also where the output is JSON, because a person should see it in a log.
     pub(crate) fn warning(self, words: &str) {
         write_line(&mut io::stderr().lock(), &format!("warning: {}", printable(words)));

@@ -7,10 +7,8 @@ use tower::{Layer, Service};
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span, field};
 
+use crate::methods;
 use crate::telemetry::traces;
-
-/// What a call of no service of ours is named, as OpenTelemetry has it: a path may be anything.
-const OTHER: &str = "_OTHER";
 
 /// Opens the span of a call.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,38 +48,20 @@ where
 }
 
 fn span_of(path: &str) -> Span {
-    let ours =
-        |method: &&str| method.starts_with("raygen.v1.") || method.starts_with("inference.GRPCInferenceService/Model");
-    match path.strip_prefix('/').filter(ours) {
+    if !methods::is_work(path) {
         // Health checks and reflection come often and say little.
-        None => Span::none(),
-        Some(method) => tracing::info_span!(
-            target: traces::TARGET,
-            "call",
-            otel.name = known(method),
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            rpc.system.name = "grpc",
-            rpc.method = known(method),
-            rpc.status_code = field::Empty,
-            request_id = field::Empty,
-        ),
+        return Span::none();
     }
-}
-
-/// The method as the proto has it.
-fn known(method: &str) -> &'static str {
-    const METHODS: [&str; 10] = [
-        "raygen.v1.RayGenService/Generate",
-        "raygen.v1.RayGenService/Encode",
-        "raygen.v1.RayGenService/Decode",
-        "raygen.v1.RayGenService/Score",
-        "raygen.v1.ModelService/ListModels",
-        "raygen.v1.ModelService/GetModel",
-        "raygen.v1.ModelService/LoadModel",
-        "raygen.v1.ModelService/UnloadModel",
-        "inference.GRPCInferenceService/ModelInfer",
-        "inference.GRPCInferenceService/ModelStreamInfer",
-    ];
-    METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER)
+    let name = methods::find(path).map_or(methods::OTHER, |method| method.full_name);
+    tracing::info_span!(
+        target: traces::TARGET,
+        "call",
+        otel.name = name,
+        otel.kind = "server",
+        otel.status_code = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = name,
+        rpc.status_code = field::Empty,
+        request_id = field::Empty,
+    )
 }

@@ -26,12 +26,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
-use tonic::{Extensions, Request, Response, Status, Streaming};
+use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use crate::api::Api;
 use crate::engine::{EngineState, LoadedModel};
 use crate::repository::Standing;
+use crate::security::{Caller, KeyAccount};
 use statistics::Statistics;
 use tensors::Outputs;
 
@@ -291,16 +292,22 @@ impl GrpcInferenceService for KServe {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Result<Response<ModelInferResponse>, Status> {
+        let mut call = self.api.calls.begin("ModelInfer");
         let (metadata, extensions, infer) = request.into_parts();
         let around = Around { metadata, extensions };
-        self.generate(infer, around, None).await.map(Response::new)
+        let outcome = self.generate(infer, around, None).await;
+        call.end(outcome.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        outcome.map(Response::new)
     }
 
     async fn model_stream_infer(
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
-        let (metadata, extensions, mut requests) = request.into_parts();
+        let (metadata, mut extensions, mut requests) = request.into_parts();
+        // The share of the key's quota that opened the stream is the first generation's; each further one takes its own.
+        let mut opening = extensions.remove::<Caller>();
+        let account = opening.as_ref().map(Caller::account);
         let around = Around { metadata, extensions };
         let (sender, receiver) = mpsc::channel(1);
         let service = self.clone();
@@ -309,10 +316,23 @@ impl GrpcInferenceService for KServe {
             while let Some(infer) = requests.next().await {
                 let Ok(infer) = infer else { return };
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                let (service, around, sender) = (service.clone(), around.clone(), sender.clone());
+                let caller = match opening.take() {
+                    Some(caller) => Ok(Some(caller)),
+                    None => account.as_ref().map(KeyAccount::begin).transpose(),
+                };
+                let (service, mut around, sender) = (service.clone(), around.clone(), sender.clone());
                 let one = async move {
                     let _place = place;
-                    service.answer_stream(infer, around, &sender).await;
+                    match caller {
+                        Ok(caller) => {
+                            if let Some(caller) = caller {
+                                around.extensions.insert(caller);
+                            }
+                            service.answer_stream(infer, around, &sender).await;
+                        }
+                        // Whoever is gone needs no answer.
+                        Err(error) => drop(sender.send(went_wrong(infer.id, &error.into())).await),
+                    }
                 };
                 tokio::spawn(one.in_current_span());
             }
@@ -325,22 +345,33 @@ impl GrpcInferenceService for KServe {
 impl KServe {
     /// Sends all responses of one request of a stream. The protocol has errors inside the stream: others go on.
     async fn answer_stream(&self, infer: ModelInferRequest, around: Around, sender: &Answers) {
+        let mut call = self.api.calls.begin("ModelStreamInfer");
         let id = infer.id.clone();
         let last = tokio::select! {
             biased;
             // Dropping the generation stops its work.
             () = sender.closed() => return,
             outcome = self.generate(infer, around, Some(sender)) => match outcome {
-                Ok(response) => went_well(response),
-                Err(status) => Ok(ModelStreamInferResponse {
-                    error_message: status.message().to_owned(),
-                    infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
-                }),
+                Ok(response) => {
+                    call.end(Code::Ok);
+                    went_well(response)
+                }
+                Err(status) => {
+                    call.end(status.code());
+                    went_wrong(id, &status)
+                }
             },
         };
         // Whoever is gone needs no answer.
         let _ = sender.send(last).await;
     }
+}
+
+fn went_wrong(id: String, status: &Status) -> Result<ModelStreamInferResponse, Status> {
+    Ok(ModelStreamInferResponse {
+        error_message: status.message().to_owned(),
+        infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
+    })
 }
 
 fn went_well(response: ModelInferResponse) -> Result<ModelStreamInferResponse, Status> {

@@ -10,17 +10,20 @@ use http::{HeaderMap, Request, Response};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::keys::{Key, Keys, Scope};
+use super::keys::{Key, Keys};
 use super::quota::Permit;
 use crate::api::{ApiError, Calls};
+use crate::methods::{self, Access};
 
-/// Paths that need a key begin with one of these; health, reflection and the dashboard's own pages do not.
-const GUARDED: [&str; 2] = ["/raygen.", "/inference."];
 const WANTED: &str = "send an API key as \"authorization: Bearer KEY\" or \"x-api-key: KEY\"";
 
 /// Who makes a call, with its share of the key's quota, which is free again when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Caller(Arc<(Arc<Key>, Permit)>);
+
+/// The key of a [`Caller`], without a share of its quota.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyAccount(Arc<Key>);
 
 /// Puts a [`Caller`] into the extensions of each guarded request, or refuses it.
 #[derive(Debug, Clone)]
@@ -36,19 +39,31 @@ pub struct Guard<S> {
     inner: S,
 }
 
-/// What a method asks for.
-enum Need {
-    /// Any key.
-    Key,
-    Scope(Scope),
-}
-
 // === impl Caller ===
 
 impl Caller {
     /// The name of its key.
     pub fn name(&self) -> &str {
         &self.0.0.name
+    }
+
+    /// The account that it is charged to, for a call that asks for more than one thing.
+    pub(crate) fn account(&self) -> KeyAccount {
+        KeyAccount(Arc::clone(&self.0.0))
+    }
+}
+
+// === impl KeyAccount ===
+
+impl KeyAccount {
+    /// Takes part of the quota for one request.
+    ///
+    /// # Errors
+    /// The key has none left, and when it will have.
+    pub(crate) fn begin(&self) -> Result<Caller, ApiError> {
+        let permit = self.0.quota.try_begin(Instant::now());
+        let permit = permit.map_err(|over| ApiError::RateLimited { what: over.what, retry_after: over.retry_after })?;
+        Ok(Caller(Arc::new((Arc::clone(&self.0), permit))))
     }
 }
 
@@ -61,52 +76,21 @@ impl GuardLayer {
     }
 
     fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<Caller>, ApiError> {
-        let Some(keys) = self.keys.as_ref().filter(|_| is_guarded(path)) else {
+        let (Some(keys), access) = (&self.keys, methods::access(path)) else {
             return Ok(None);
         };
+        if access == Access::Open {
+            return Ok(None);
+        }
         let secret = presented(headers)?;
         let key = keys.find(secret).ok_or(ApiError::Unauthenticated("the API key is not known here"))?;
-        match method(path).1 {
-            Need::Scope(scope) if !key.may(scope) => {
-                return Err(ApiError::ScopeMissing { key: key.name.clone(), scope: scope.name() });
-            }
-            Need::Scope(_) | Need::Key => {}
+        if let Access::Scope(scope) = access
+            && !key.may(scope)
+        {
+            return Err(ApiError::ScopeMissing { key: key.name.clone(), scope: scope.name() });
         }
-        let permit = key
-            .quota
-            .try_begin(Instant::now())
-            .map_err(|over| ApiError::RateLimited { what: over.what, retry_after: over.retry_after })?;
-        Ok(Some(Caller(Arc::new((key, permit)))))
+        KeyAccount(key).begin().map(Some)
     }
-}
-
-/// The name of a method in the counts, and what it needs. What nobody knows is the administrator's.
-fn method(path: &str) -> (&'static str, Need) {
-    match path {
-        "/raygen.v1.RayGenService/Generate" => ("Generate", Need::Scope(Scope::Generate)),
-        "/raygen.v1.RayGenService/Encode" => ("Encode", Need::Scope(Scope::Generate)),
-        "/raygen.v1.RayGenService/Decode" => ("Decode", Need::Scope(Scope::Generate)),
-        "/raygen.v1.RayGenService/Score" => ("Score", Need::Scope(Scope::Score)),
-        "/raygen.v1.ModelService/ListModels" => ("ListModels", Need::Key),
-        "/raygen.v1.ModelService/GetModel" => ("GetModel", Need::Key),
-        "/raygen.v1.ModelService/LoadModel" => ("LoadModel", Need::Scope(Scope::Admin)),
-        "/raygen.v1.ModelService/UnloadModel" => ("UnloadModel", Need::Scope(Scope::Admin)),
-        "/inference.GRPCInferenceService/ModelInfer" => ("ModelInfer", Need::Scope(Scope::Generate)),
-        "/inference.GRPCInferenceService/ModelStreamInfer" => ("ModelStreamInfer", Need::Scope(Scope::Generate)),
-        "/inference.GRPCInferenceService/ServerMetadata"
-        | "/inference.GRPCInferenceService/ModelMetadata"
-        | "/inference.GRPCInferenceService/ModelConfig"
-        | "/inference.GRPCInferenceService/ModelStatistics"
-        | "/inference.GRPCInferenceService/RepositoryIndex" => ("_OTHER", Need::Key),
-        _ => ("_OTHER", Need::Scope(Scope::Admin)),
-    }
-}
-
-/// Whether a path needs a key. The KServe protocol's health is as open as gRPC's own.
-fn is_guarded(path: &str) -> bool {
-    const HEALTH: [&str; 3] = ["ServerLive", "ServerReady", "ModelReady"];
-    let health = path.strip_prefix("/inference.GRPCInferenceService/").is_some_and(|method| HEALTH.contains(&method));
-    !health && GUARDED.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The one key among the headers.
@@ -159,7 +143,7 @@ where
             }
             Err(error) => {
                 let status = Status::from(error);
-                self.layer.calls.begin(method(request.uri().path()).0).end(status.code());
+                self.layer.calls.begin(methods::short_name(request.uri().path())).end(status.code());
                 Either::Refused(ready(Ok(status.into_http())))
             }
         }
@@ -185,26 +169,6 @@ where
         match self.get_mut() {
             Self::Inner(inner) => inner.as_mut().poll(context),
             Self::Refused(refused) => Pin::new(refused).poll(context),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_protocols_ask_for_the_same_scope_and_only_health_asks_for_nothing() {
-        for path in ["/inference.GRPCInferenceService/ModelInfer", "/inference.GRPCInferenceService/ModelStreamInfer"] {
-            assert!(is_guarded(path) && matches!(method(path).1, Need::Scope(Scope::Generate)), "{path}");
-        }
-        for path in
-            ["/inference.GRPCInferenceService/RepositoryModelLoad", "/inference.Else/ServerLive", "/raygen.v2.X/Y"]
-        {
-            assert!(is_guarded(path) && matches!(method(path).1, Need::Scope(Scope::Admin)), "{path}");
-        }
-        for path in ["/inference.GRPCInferenceService/ServerLive", "/grpc.health.v1.Health/Check", "/"] {
-            assert!(!is_guarded(path), "{path}");
         }
     }
 }

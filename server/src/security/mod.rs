@@ -9,6 +9,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use guard::KeyAccount;
 pub use guard::{Caller, GuardLayer};
 pub use keys::{KeyFileError, Keys, Scope, hash_key};
 pub use quota::Limits;

@@ -19,13 +19,12 @@ use tower::{Layer, Service};
 
 use super::PortLimits;
 use crate::api::ApiError;
+use crate::methods;
 
 /// Bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 /// The most that deflate can make of one byte.
 const WORST_RATIO: u64 = 1032;
-/// Calls that send message after message: each is read before the next one is asked for.
-const STREAMING: [&str; 1] = ["/raygen.v1.RayGenService/Score"];
 
 /// Memory for all request messages together.
 #[derive(Debug, Clone)]
@@ -211,7 +210,7 @@ where
         }
         let held = Held::none_of(&self.layer.budget);
         request.extensions_mut().insert(held.clone());
-        let streaming = STREAMING.contains(&request.uri().path());
+        let streaming = methods::find(request.uri().path()).is_some_and(|method| method.takes_stream);
         let ReceivingLayer { max_message_bytes, patience, .. } = self.layer;
         let request = request.map(|body| {
             let stall = Box::pin(sleep(patience));

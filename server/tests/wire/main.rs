@@ -7,6 +7,7 @@ mod common;
 mod dashboard;
 mod encode_and_score;
 mod generate;
+mod kserve;
 mod lifecycle;
 mod process;
 mod security;

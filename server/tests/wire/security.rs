@@ -34,13 +34,13 @@ use crate::common::{FAKE, collect, refusal, request};
 
 const REREAD: Duration = Duration::from_millis(50);
 
-struct Port {
+pub struct Port {
     address: std::net::SocketAddr,
-    controls: Arc<Controls>,
-    api: Api,
+    pub controls: Arc<Controls>,
+    pub api: Api,
 }
 
-async fn port(security: Security, port: PortLimits) -> Port {
+pub async fn port(security: Security, port: PortLimits) -> Port {
     let fake = FakeModel::new();
     let controls = fake.controls();
     let engine = Engine::start(EngineSettings::default()).expect("engine");
@@ -54,7 +54,7 @@ async fn port(security: Security, port: PortLimits) -> Port {
 }
 
 impl Port {
-    async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).expect("url").connect().await.expect("connected")
     }
 
@@ -189,9 +189,9 @@ async fn a_new_certificate_is_in_force_without_a_restart_and_a_bad_one_is_not() 
     panic!("the new certificate is not in force");
 }
 
-const ALL: &str = "all-scopes-0123456789abcdef0123456789";
+pub const ALL: &str = "all-scopes-0123456789abcdef0123456789";
 const SCORER: &str = "scorer-0123456789abcdef0123456789abcdef";
-const LIMITED: &str = "limited-0123456789abcdef0123456789abc";
+pub const LIMITED: &str = "limited-0123456789abcdef0123456789abc";
 const SLOW: &str = "slow-0123456789abcdef0123456789abcdefg";
 
 fn entry(name: &str, key: &str, scopes: &str, limits: &str) -> String {
@@ -199,7 +199,7 @@ fn entry(name: &str, key: &str, scopes: &str, limits: &str) -> String {
     format!("[[key]]\nname = \"{name}\"\n{hash}\nscopes = {scopes}\nlimits = {{ {limits} }}\n")
 }
 
-fn keyed(directory: &Path) -> (PathBuf, Security) {
+pub fn keyed(directory: &Path) -> (PathBuf, Security) {
     let path = directory.join("keys.toml");
     let text = entry("all", ALL, "[\"generate\", \"score\", \"admin\"]", "")
         + &entry("scorer", SCORER, "[\"score\"]", "")
